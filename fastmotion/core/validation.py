@@ -1,0 +1,323 @@
+"""Checks of what callers pass in, and the only door to scikit-learn's private helpers."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from sklearn.base import _fit_context as fit_context
+    from sklearn.utils._param_validation import (
+        Hidden,
+        InvalidParameterError,
+        Interval,
+        Options,
+        StrOptions,
+        validate_parameter_constraints,
+    )
+
+__all__ = [
+    "Hidden",
+    "Interval",
+    "InvalidParameterError",
+    "Options",
+    "StrOptions",
+    "check_clips",
+    "check_flow",
+    "check_image",
+    "check_image_pair",
+    "fit_context",
+    "import_optional",
+    "validate_parameter_constraints",
+]
+
+# Loaded on first use: reading a flow file or drawing a plot needs no scikit-learn.
+_FROM_SKLEARN = {
+    "Hidden": ("sklearn.utils._param_validation", "Hidden"),
+    "Interval": ("sklearn.utils._param_validation", "Interval"),
+    "InvalidParameterError": ("sklearn.utils._param_validation", "InvalidParameterError"),
+    "Options": ("sklearn.utils._param_validation", "Options"),
+    "StrOptions": ("sklearn.utils._param_validation", "StrOptions"),
+    "validate_parameter_constraints": (
+        "sklearn.utils._param_validation",
+        "validate_parameter_constraints",
+    ),
+    "fit_context": ("sklearn.base", "_fit_context"),
+}
+
+MIN_SIZE = 16
+
+# Rec. 601 luma, as OpenCV and most video use; float32 so that float32 images stay float32.
+_LUMA = (0.299, 0.587, 0.114)
+_NON_FINITE = "replace NaN and infinite pixels first, for example with numpy.nan_to_num"
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _FROM_SKLEARN[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(importlib.import_module(module), attribute)
+
+
+def import_optional(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a module that is not a hard dependency.
+
+    Parameters
+    ----------
+    module : str
+        Name to import.
+    extra : str
+        The extra of this package that installs it.
+    purpose : str
+        What it is needed for, as in "reading a video".
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        The module is not installed; the message names the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{purpose} needs {module!r} ({error}); install it with `pip install fastmotion[{extra}]`"
+        ) from error
+
+
+def _as_real_array(x: ArrayLike, name: str) -> NDArray:
+    if hasattr(x, "__cuda_array_interface__"):
+        raise TypeError(
+            f"{name} lies on a CUDA device; use device='cuda' or copy it to the host first"
+        )
+    if np.ma.is_masked(x):
+        raise TypeError(f"{name} is a masked array with masked values; fill them first (.filled())")
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    if array.dtype.kind not in "buif":
+        raise TypeError(
+            f"{name} must hold real numbers (bool, integer or float), got dtype {array.dtype}; "
+            f"convert it, for example with numpy.asarray(x, dtype=numpy.float32)"
+        )
+    return array
+
+
+def _as_pixels(image: ArrayLike, name: str, min_size: int) -> NDArray:
+    """Return an image as an array whose shape, type and size are right; the values are unseen."""
+    array = _as_real_array(image, name)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ValueError(
+            f"{name} must have shape (height, width), (height, width, 1) or (height, width, 3), "
+            f"got {array.shape}; pass one frame, gray or RGB, with the channels last"
+        )
+    if min(array.shape[:2]) < min_size:
+        raise ValueError(
+            f"{name} must be at least {min_size} x {min_size} pixels, got height {array.shape[0]} "
+            f"and width {array.shape[1]}; pad or enlarge it"
+        )
+    return array
+
+
+def _gray(array: NDArray, scale: float, dtype: Any) -> NDArray:
+    """Return ``scale`` times the luminance as a new C-contiguous plane."""
+    out = np.empty(array.shape[:2], dtype)
+    if array.ndim == 3 and array.shape[2] == 3:
+        np.multiply(array[..., 0], dtype(_LUMA[0] * scale), out=out, dtype=dtype)
+        part = np.empty_like(out)
+        for channel in (1, 2):
+            np.multiply(array[..., channel], dtype(_LUMA[channel] * scale), out=part, dtype=dtype)
+            out += part
+    else:
+        np.multiply(array.reshape(out.shape), dtype(scale), out=out, dtype=dtype)
+    return out
+
+
+def _finite_range(plane: NDArray, name: str) -> tuple[float, float]:
+    # Both extremes are NaN if one pixel is, and infinite if one pixel is.
+    low, high = float(plane.min()), float(plane.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{name} must be finite, got pixels from {low} to {high}; {_NON_FINITE}")
+    return low, high
+
+
+def check_image(frame: ArrayLike, name: str = "frame", *, min_size: int = MIN_SIZE) -> NDArray:
+    """Return one image as a gray float32 plane, its values as they are.
+
+    Parameters
+    ----------
+    frame : array_like of shape (height, width), (height, width, 1) or (height, width, 3)
+        Bool, integer or float. Three channels are RGB and become their Rec. 601 luminance.
+    name : str, default="frame"
+        What error messages call it.
+    min_size : int, default=16
+        Least height and width in pixels.
+
+    Returns
+    -------
+    ndarray of shape (height, width), float32
+        C-contiguous; the argument itself if it is that already.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The shape is wrong, the image too small, or a pixel NaN or infinite.
+    """
+    array = _as_pixels(frame, name, min_size)
+    if array.dtype == np.float32 and array.ndim == 2 and array.flags.c_contiguous:
+        plane = array
+    else:
+        plane = _gray(array, 1.0, np.float32)
+    _finite_range(plane, name)
+    return plane
+
+
+def check_image_pair(
+    frame0: ArrayLike, frame1: ArrayLike, *, min_size: int = MIN_SIZE
+) -> tuple[NDArray, NDArray]:
+    """Return two frames as new gray float32 planes with intensities in [0, 1].
+
+    Parameters
+    ----------
+    frame0, frame1 : array_like of shape (height, width), (height, width, 1) or (height, width, 3)
+        Frames of one size. bool, uint8 and uint16 are divided by their largest value; other types
+        are mapped by the least and greatest luminance of both frames, so that their scale and
+        offset do not matter. A constant pair becomes zeros.
+    min_size : int, default=16
+        Least height and width in pixels.
+
+    Returns
+    -------
+    plane0, plane1 : ndarray of shape (height, width), float32
+        New arrays, C-contiguous.
+
+    Raises
+    ------
+    TypeError
+        A dtype is not bool, integer or float.
+    ValueError
+        A shape is wrong, the sizes differ, the dtypes are of different kinds, a frame is too small,
+        or a pixel NaN or infinite.
+    """
+    arrays = (_as_pixels(frame0, "frame0", min_size), _as_pixels(frame1, "frame1", min_size))
+    if arrays[0].shape[:2] != arrays[1].shape[:2]:
+        raise ValueError(
+            f"frame0 and frame1 must have the same height and width, got {arrays[0].shape[:2]} and "
+            f"{arrays[1].shape[:2]}; crop or resize one"
+        )
+    scales = [_full_scale(array.dtype) for array in arrays]
+    if arrays[0].dtype.kind != arrays[1].dtype.kind or (scales[0] is None) != (scales[1] is None):
+        raise ValueError(
+            f"frame0 and frame1 must have the same kind of dtype, got {arrays[0].dtype} and "
+            f"{arrays[1].dtype}; convert one so that both have the same intensity scale"
+        )
+    if scales[0] is not None:
+        return tuple(_gray(a, 1.0 / s, np.float32) for a, s in zip(arrays, scales))
+    return _joint_scale(*arrays)
+
+
+def _full_scale(dtype: np.dtype) -> int | None:
+    """Return the value of white, or None where the dtype does not tell."""
+    return {"bool": 1, "uint8": 255, "uint16": 65535}.get(dtype.name)
+
+
+def _joint_scale(*arrays: NDArray) -> tuple[NDArray, NDArray]:
+    work = np.float64 if any(a.dtype.itemsize > 4 or a.dtype.kind != "f" for a in arrays) else np.float32
+    planes = [_gray(a, 1.0, work) for a in arrays]
+    ranges = [_finite_range(p, f"frame{i}") for i, p in enumerate(planes)]
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    span = high - low
+    out = []
+    for plane in planes:
+        plane -= work(low)
+        if span > 0:
+            plane /= work(span)
+        out.append(plane.astype(np.float32, copy=False))
+    return out[0], out[1]
+
+
+def check_clips(X: ArrayLike, name: str = "X") -> NDArray:
+    """Return a batch of clips as an array, without a copy where it is one already.
+
+    Parameters
+    ----------
+    X : array_like of shape (n_clips, n_frames, height, width[, channels])
+        At least two frames; one or three channels.
+    name : str, default="X"
+        What error messages call it.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The shape is wrong, or a clip has fewer than two frames.
+    """
+    array = _as_real_array(X, name)
+    if array.ndim not in (4, 5) or (array.ndim == 5 and array.shape[4] not in (1, 3)):
+        raise ValueError(
+            f"{name} must have shape (n_clips, n_frames, height, width) or (n_clips, n_frames, "
+            f"height, width, 1 or 3), got {array.shape}; for one clip pass clip[numpy.newaxis]"
+        )
+    if array.shape[0] < 1:
+        raise ValueError(f"{name} must hold at least one clip, got shape {array.shape}")
+    if array.shape[1] < 2:
+        raise ValueError(
+            f"{name} must have at least two frames per clip, got {array.shape[1]}; "
+            "motion is measured between frames"
+        )
+    return array
+
+
+def check_flow(flow: ArrayLike, shape: tuple[int, int] | None = None, name: str = "flow") -> NDArray:
+    """Return a flow field as float32.
+
+    Parameters
+    ----------
+    flow : array_like of shape (height, width, 2)
+        Pixels; ``[..., 0]`` along columns, ``[..., 1]`` along rows.
+    shape : tuple of two ints or None, default=None
+        The height and width that it must have.
+    name : str, default="flow"
+        What error messages call it.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 2), float32
+        C-contiguous; the argument itself if it is that already.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The shape is wrong or a value NaN or infinite.
+    """
+    array = _as_real_array(flow, name)
+    wanted = "(height, width, 2)" if shape is None else f"({shape[0]}, {shape[1]}, 2)"
+    if (
+        array.ndim != 3
+        or array.shape[2] != 2
+        or array.size == 0
+        or (shape is not None and array.shape[:2] != tuple(shape))
+    ):
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    _finite_range(array, name)
+    return array
