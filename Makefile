@@ -1,0 +1,55 @@
+# Every target makes its own environment in .venv; nothing has to be installed first but
+# Python >= 3.11 and make. Another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Machine code that Numba compiles stays in the checkout, so that `make clean` means a cold start.
+export FASTMOTION_CACHE_DIR ?= $(CURDIR)/.cache/numba
+
+.PHONY: help demo test bench lint docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   optical flow of a real image pair; leaves demo.png"
+	@echo "make test   the whole test suite"
+	@echo "make bench  benchmarks beside OpenCV and scikit-image; FASTMOTION_DATA adds accuracy"
+	@echo "make lint   ruff and mypy"
+	@echo "make docs   HTML pages in docs/_build/html"
+	@echo "make clean  removes the environment, caches and build products"
+
+demo: $(VENV)/.with-demo
+	$(BIN)/fastmotion demo -o demo.png
+
+test: $(VENV)/.with-test
+	$(BIN)/python -m pytest --durations=15 -o cache_dir=.cache/pytest $(ARGS)
+
+# Timings need the machine for themselves; accuracy_flow.py exits 1 where a goal is missed.
+bench: $(VENV)/.with-bench
+	$(BIN)/python -m pytest bench --benchmark-enable $(ARGS)
+	$(BIN)/python -m bench.speed_flow
+ifdef FASTMOTION_DATA
+	$(BIN)/python -m bench.accuracy_flow
+endif
+
+lint: $(VENV)/.with-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.with-docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
+	rm -rf docs/_build docs/gallery docs/api/generated docs/sg_execution_times.rst demo.png
+	find fastmotion tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .venv/.with-demo stands for "fastmotion[demo] is installed", and so on.
+$(VENV)/.with-%: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fastmotion needs Python >= 3.11; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
