@@ -23,9 +23,10 @@ NUMBA_ENABLE_CUDASIM
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import logging
 import os
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from typing import Any
 
 import numba
 from numba import prange
+from numba.core.dispatcher import Dispatcher
 
 from fastmotion.core import _cache
 
@@ -49,8 +51,6 @@ __all__ = [
     "simulator_enabled",
     "warmup_cases",
 ]
-
-logger = logging.getLogger(__name__)
 
 # Never "nnan" or "ninf" (and so never "fast"): NaN and infinity are data here.
 CONTRACT = frozenset({"contract"})
@@ -87,36 +87,61 @@ def scalar(func: Callable) -> Any:
 
 
 class CpuKernel:
-    """A lazily compiled CPU function; made by `cpu_kernel`."""
+    """A lazily compiled CPU function; made by `cpu_kernel`.
+
+    Attributes
+    ----------
+    py_func : function
+        The plain Python function.
+    name : str
+        ``module.function``, its name in the registry.
+    parallel : bool
+        Whether its ``prange`` loops run on several threads.
+    fastmath : str or None
+        Name of its set in `FAST_MATH`.
+    """
 
     def __init__(self, func: Callable, *, parallel: bool, fastmath: str | None) -> None:
         functools.update_wrapper(self, func)
         self.py_func = func
         self.parallel = parallel
         self.fastmath = fastmath
-        self.name = f"{func.__module__}.{func.__qualname__}"
+        self.name = _name_of(func)
+        self._dispatchers: dict[bool, Any] = {}
 
-    @functools.cached_property
+    def __call__(self, *args: Any) -> Any:
+        """Run the kernel; compiles on the first call with new argument types."""
+        if not self.parallel or _threads.forked:
+            return self._dispatcher(False)(*args)
+        with _threads.entry_lock():
+            return self._dispatcher(True)(*args)
+
+    @property
     def dispatcher(self) -> Any:
-        """The Numba dispatcher behind this kernel."""
-        return self._build(self.parallel)
-
-    @functools.cached_property
-    def _serial_twin(self) -> Any:
-        return self._build(False)
+        """The Numba dispatcher that a call in this process runs; its ``stats`` count cache hits."""
+        return self._dispatcher(self.parallel and not _threads.forked)
 
     @property
     def _numba_type_(self) -> Any:
-        # Lets one kernel call another from compiled code.
+        # A serial kernel can be called by other kernels. A parallel one cannot: its guards against
+        # forks and concurrent threads stand in __call__.
+        if self.parallel:
+            raise AttributeError(f"{self.name} is parallel; compiled code cannot call it")
         return self.dispatcher._numba_type_
 
+    def _dispatcher(self, parallel: bool) -> Any:
+        try:
+            return self._dispatchers[parallel]
+        except KeyError:
+            with _threads.build_lock:
+                return self._dispatchers.setdefault(parallel, self._build(parallel))
+
     def _build(self, parallel: bool) -> Any:
-        # The options are part of the function's name, hence of its cache file: one code object
+        # The options are part of the function's name and so of its cache file: one code object
         # compiled with other options must never load this one's machine code.
         variant = f"{'parallel' if parallel else 'serial'}_{self.fastmath or 'strict'}"
-        func = _renamed(self.py_func, f"{self.py_func.__qualname__}_{variant}")
         dispatcher = numba.njit(
-            func,
+            _renamed(self.py_func, f"{self.py_func.__qualname__}_{variant}"),
             parallel=parallel,
             fastmath=set(FAST_MATH[self.fastmath]),
             error_model="numpy",
@@ -126,30 +151,23 @@ class CpuKernel:
         _cache.enable(dispatcher)
         return dispatcher
 
-    def __call__(self, *args: Any) -> Any:
-        """Run the kernel; compiles on the first call with new argument types."""
-        if not self.parallel:
-            return self.dispatcher(*args)
-        if _threads.forked:
-            return self._serial_twin(*args)
-        lock = _threads.entry_lock()
-        if lock is None:
-            return self.dispatcher(*args)
-        with lock:
-            return self.dispatcher(*args)
+    def __reduce__(self) -> str:
+        return self.__qualname__  # pickled by reference, as a function is
 
     def __repr__(self) -> str:
         return f"<cpu_kernel {self.name}>"
 
 
-def _renamed(func: Callable, qualname: str) -> Any:
-    assert isinstance(func, types.FunctionType)
-    copy = types.FunctionType(
-        func.__code__, func.__globals__, func.__name__, func.__defaults__, func.__closure__
-    )
-    functools.update_wrapper(copy, func)
-    del copy.__wrapped__
+def _renamed(func: Callable, qualname: str) -> Callable:
+    copy = _with_globals(func, func.__globals__)
     copy.__qualname__ = qualname
+    return copy
+
+
+def _with_globals(func: Callable, names: dict[str, Any]) -> Callable:
+    copy = types.FunctionType(func.__code__, names, func.__name__, func.__defaults__)
+    copy.__module__ = func.__module__
+    copy.__kwdefaults__ = func.__kwdefaults__
     return copy
 
 
@@ -181,7 +199,19 @@ def cpu_kernel(
 
 
 class CudaKernel:
-    """A lazily compiled CUDA kernel; made by `cuda_kernel`."""
+    """A lazily compiled CUDA kernel; made by `cuda_kernel`.
+
+    Attributes
+    ----------
+    py_func : function
+        The plain Python function.
+    name : str
+        ``module.function``, its name in the registry.
+    signatures : tuple of str
+        Argument types that it is launched with.
+    max_registers : int or None
+        Most registers of one thread.
+    """
 
     def __init__(
         self, func: Callable, *, signatures: tuple[str, ...], max_registers: int | None
@@ -190,23 +220,23 @@ class CudaKernel:
         self.py_func = func
         self.signatures = signatures
         self.max_registers = max_registers
-        self.name = f"{func.__module__}.{func.__qualname__}"
+        self.name = _name_of(func)
 
     @functools.cached_property
     def dispatcher(self) -> Any:
-        """The object that ``numba.cuda.jit`` made."""
+        """What ``numba.cuda.jit`` made of the function."""
         from numba import cuda
 
         if simulator_enabled():
-            return cuda.jit(_plain(self.py_func, {}))
+            return cuda.jit(_as_python(self.py_func, {}))
         return cuda.jit(self.py_func, max_registers=self.max_registers)
 
     def __getitem__(self, launch: tuple) -> Any:
-        """Return the kernel configured to run on ``(grid, block[, stream[, shared bytes]])``."""
+        """Return the kernel configured to run on ``(grid, block[, stream[, shared_bytes]])``."""
         return self.dispatcher[launch]
 
     def compile_ptx(self, signature: str, cc: tuple[int, int]) -> str:
-        """Return the PTX of one signature for a compute capability; needs no GPU.
+        """Return the PTX of one signature for one compute capability; needs no GPU.
 
         Parameters
         ----------
@@ -218,6 +248,11 @@ class CudaKernel:
         Returns
         -------
         str
+
+        Raises
+        ------
+        RuntimeError
+            CUDA is simulated in this process.
         """
         from numba import cuda
 
@@ -226,24 +261,25 @@ class CudaKernel:
         ptx, _ = cuda.compile(self.py_func, signature, device=False, abi="numba", cc=cc)
         return ptx
 
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
     def __repr__(self) -> str:
         return f"<cuda_kernel {self.name}>"
 
 
-def _plain(func: Any, done: dict) -> Any:
-    """Return a copy of a function in which every scalar function is plain Python too."""
-    if func in done:
-        return done[func]
-    names = dict(func.__globals__)
-    copy = types.FunctionType(
-        func.__code__, names, func.__name__, func.__defaults__, func.__closure__
-    )
-    done[func] = copy
-    for name in func.__code__.co_names:
-        value = names.get(name)
-        if isinstance(value, numba.core.dispatcher.Dispatcher):
-            names[name] = _plain(value.py_func, done)
-    return copy
+def _as_python(func: Callable, done: dict[Callable, Callable]) -> Callable:
+    """Return a copy of a function that calls the plain Python form of every scalar function.
+
+    In the simulator kernels run as Python and their arrays are no arrays to compiled code.
+    """
+    if func not in done:
+        names = dict(func.__globals__)
+        done[func] = _with_globals(func, names)
+        for name in func.__code__.co_names:
+            if isinstance(names.get(name), Dispatcher):
+                names[name] = _as_python(names[name].py_func, done)
+    return done[func]
 
 
 def cuda_kernel(
@@ -272,10 +308,22 @@ def cuda_kernel(
     return _register(CudaKernel(func, signatures=signatures, max_registers=max_registers))
 
 
+def _name_of(func: Callable) -> str:
+    # Numba's cache tells functions apart by name and bytecode. A closure, or a function given other
+    # globals, shares both with its siblings and would load their machine code.
+    module = sys.modules.get(func.__module__)
+    if func.__closure__ or module is None or vars(module) is not func.__globals__:
+        raise TypeError(
+            f"{func.__qualname__} must be a function of its module's top level, without a closure; "
+            "pass what it needs as arguments or as constants of the module"
+        )
+    return f"{func.__module__}.{func.__qualname__}"
+
+
 def _register(kernel: Any) -> Any:
     known = _kernels.get(kernel.name)
     if known is not None and known.py_func.__code__ != kernel.py_func.__code__:
-        raise ValueError(f"there is another kernel of the name {kernel.name}; rename one")
+        raise ValueError(f"there is another kernel of the name {kernel.name}; rename one of them")
     _kernels[kernel.name] = kernel
     return kernel
 
@@ -297,28 +345,33 @@ def warmup_cases(family: str) -> tuple[Callable[[], object], ...]:
 
 
 class _Threads:
-    """What this process must know of Numba's threads before it enters a parallel kernel."""
+    """What a process must know of Numba's threads before it enters a parallel kernel.
+
+    After a fork the default layer (omp) ends or hangs the child, and the threads of every layer are
+    gone; a child of a process that had started them runs the serial form of parallel kernels.
+    """
 
     def __init__(self) -> None:
         self.forked = False
-        self._started = False
-        self._lock: threading.RLock | None = None
+        self.build_lock = threading.RLock()
+        self._entry_lock: Any = None
 
     def entry_lock(self) -> Any:
-        """Return the lock to hold inside a parallel kernel, or None where none is needed."""
-        if not self._started:
-            numba.get_num_threads()  # starts the threads, which fixes the layer
-            # workqueue aborts the process when a second Python thread enters.
-            if numba.threading_layer() == "workqueue":
-                self._lock = threading.RLock()
-            self._started = True
-        return self._lock
+        """Return the context in which to run a parallel kernel."""
+        if self._entry_lock is None:
+            numba.get_num_threads()  # starts the threads, which settles the layer
+            # The workqueue layer ends the process when a second Python thread enters.
+            is_workqueue = numba.threading_layer() == "workqueue"
+            self._entry_lock = threading.RLock() if is_workqueue else contextlib.nullcontext()
+        return self._entry_lock
 
     def after_fork(self) -> None:
+        """Take note, in the child, of a fork."""
+        self.build_lock = threading.RLock()  # another thread may have held it
         try:
             numba.threading_layer()
         except ValueError:
-            return
+            return  # no threads had been started: the child starts its own
         self.forked = True
 
 

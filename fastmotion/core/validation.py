@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sklearn.base import _fit_context as fit_context
     from sklearn.utils._param_validation import (
         Hidden,
-        InvalidParameterError,
         Interval,
+        InvalidParameterError,
         Options,
         StrOptions,
         validate_parameter_constraints,
@@ -90,7 +90,8 @@ def import_optional(module: str, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"{purpose} needs {module!r} ({error}); install it with `pip install fastmotion[{extra}]`"
+            f"{purpose} needs {module!r} ({error}); "
+            f"install it with `pip install fastmotion[{extra}]`"
         ) from error
 
 
@@ -234,7 +235,11 @@ def _full_scale(dtype: np.dtype) -> int | None:
 
 
 def _joint_scale(*arrays: NDArray) -> tuple[NDArray, NDArray]:
-    work = np.float64 if any(a.dtype.itemsize > 4 or a.dtype.kind != "f" for a in arrays) else np.float32
+    work = (
+        np.float64
+        if any(a.dtype.itemsize > 4 or a.dtype.kind != "f" for a in arrays)
+        else np.float32
+    )
     planes = [_gray(a, 1.0, work) for a in arrays]
     ranges = [_finite_range(p, f"frame{i}") for i, p in enumerate(planes)]
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
@@ -285,7 +290,9 @@ def check_clips(X: ArrayLike, name: str = "X") -> NDArray:
     return array
 
 
-def check_flow(flow: ArrayLike, shape: tuple[int, int] | None = None, name: str = "flow") -> NDArray:
+def check_flow(
+    flow: ArrayLike, shape: tuple[int, int] | None = None, name: str = "flow"
+) -> NDArray:
     """Return a flow field as float32.
 
     Parameters
