@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import importlib.util
+import numbers
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastmotion.core.config import get_config
+
+__all__ = [
+    "CPU",
+    "Device",
+    "cuda_unavailable_reason",
+    "is_cuda_array",
+    "launch_shape",
+    "resolve_device",
+    "thread_limit",
+    "to_device",
+    "to_host",
+]
+
+# Threads per block. The first axis runs along the last axis of the data, which lies densest in
+# memory. The simulator needs a millisecond per thread, and small blocks make small data span some.
+_BLOCKS = {1: (256,), 2: (32, 8)}
+_SIMULATOR_BLOCKS = {1: (8,), 2: (8, 4)}
 
 
 @dataclass(frozen=True)
 class Device:
-    """A place to compute: ``Device("cpu")`` or ``Device("cuda", 0)``."""
+    """A place to compute.
+
+    Attributes
+    ----------
+    kind : {"cpu", "cuda"}
+        What it is.
+    index : int
+        Which of several CUDA devices; 0 for the CPU.
+
+    Examples
+    --------
+    >>> from fastmotion.core.device import Device
+    >>> str(Device("cpu")), str(Device("cuda", 1))
+    ('cpu', 'cuda:1')
+    """
 
     kind: str
     index: int = 0
@@ -27,21 +61,9 @@ CPU = Device("cpu")
 
 
 def is_cuda_array(x: Any) -> bool:
-    """Return whether an object lies on a CUDA device (has ``__cuda_array_interface__``)."""
-    return hasattr(x, "__cuda_array_interface__")
-
-
-def cuda_unavailable_reason() -> str | None:
-    """Return why no CUDA device can be used, or None if one can."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return "the package numba-cuda is not installed"
-    try:
-        from numba import cuda
-    except Exception as error:
-        return f"numba-cuda could not be imported ({error})"
-    if cuda.is_available():
-        return None
-    return f"the CUDA driver reports no usable device ({cuda.cuda_error() or 'no device'})"
+    """Return whether an object is an array on a CUDA device, of whatever library."""
+    # The second name marks Numba's own arrays, which in its simulator lack the first.
+    return hasattr(x, "__cuda_array_interface__") or hasattr(x, "__cuda_ndarray__")
 
 
 def resolve_device(device: str | Device | None, *arrays: Any) -> Device:
@@ -50,7 +72,8 @@ def resolve_device(device: str | Device | None, *arrays: Any) -> Device:
     Parameters
     ----------
     device : {None, "auto", "cpu", "cuda", "cuda:N"} or Device
-        None takes the ``device`` of `fastmotion.get_config`; "auto" follows the arrays.
+        None takes the ``device`` of `fastmotion.get_config`. "auto" follows the arrays: the CUDA
+        device on which the first of them lies that lies on one, else the CPU. "cuda" is "cuda:0".
     *arrays : array_like
         What the call works on.
 
@@ -60,61 +83,222 @@ def resolve_device(device: str | Device | None, *arrays: Any) -> Device:
 
     Raises
     ------
+    TypeError
+        ``device`` is neither None, a string nor a `Device`.
     ValueError
         The name is none of the above.
     RuntimeError
-        A CUDA device is asked for that is not there.
+        The CUDA device is not there; the message says why and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.core.device import resolve_device
+    >>> resolve_device("auto", np.zeros(3))
+    Device(kind='cpu', index=0)
     """
     if device is None:
         device = get_config()["device"]
-    if isinstance(device, Device):
-        device = str(device)
-    if device == "auto":
-        device = "cuda" if any(map(is_cuda_array, arrays)) else "cpu"
-    if device == "cpu":
+    if not isinstance(device, str | Device):
+        raise TypeError(
+            f"device must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r} of type "
+            f"{type(device).__name__}"
+        )
+    name = str(device)
+    if name == "auto":
+        name = _device_of(arrays)
+    if name == "cpu":
         return CPU
-    match = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
     if match is None:
         raise ValueError(
-            f"device must be None, 'auto', 'cpu', 'cuda' or 'cuda:N' (N a number), got {device!r}"
+            f"device must be None, 'auto', 'cpu', 'cuda' or 'cuda:N' with a number N, got {name!r}"
         )
-    return _cuda_device(device, int(match[1] or 0))
+    index = int(match[1] or 0)
+    _require_cuda(name, index)
+    return Device("cuda", index)
 
 
-def _cuda_device(name: str, index: int) -> Device:
+def _device_of(arrays: tuple[Any, ...]) -> str:
+    for array in filter(is_cuda_array, arrays):
+        place = getattr(array, "device", None)
+        # CuPy calls it ``device.id``, PyTorch ``device.index``; Numba's arrays do not tell.
+        return f"cuda:{getattr(place, 'id', None) or getattr(place, 'index', None) or 0}"
+    return "cpu"
+
+
+def _require_cuda(name: str, index: int) -> None:
     reason = cuda_unavailable_reason()
     if reason is not None:
-        raise RuntimeError(
-            f"device={name!r} is not available: {reason}. Install the CUDA support with "
-            "`pip install fastmotion[cu12]` or `pip install fastmotion[cu13]` on a machine with an "
-            "NVIDIA driver, or use device='cpu'."
-        )
+        raise RuntimeError(f"device={name!r} is not available: {reason}")
     from numba import cuda
 
     count = len(cuda.gpus)
     if index >= count:
         raise RuntimeError(
-            f"device={name!r} is not available: there are {count} CUDA devices, numbered from 0. "
-            "Choose another index or use device='cpu'."
+            f"device={name!r} is not available: this machine has {count} CUDA device(s), numbered "
+            "from 0; choose one of them, or pass device='cpu'"
         )
-    return Device("cuda", index)
+
+
+def cuda_unavailable_reason() -> str | None:
+    """Return why CUDA cannot be used here and what to do about it, or None if it can.
+
+    Asking starts the CUDA driver if there is one, so nothing asks before a device is needed.
+    """
+    install = "`pip install fastmotion[cu12]` (or [cu13], to match the driver)"
+    if importlib.util.find_spec("numba_cuda") is None:
+        return f"numba-cuda is not installed; run {install}, or pass device='cpu'"
+    try:
+        from numba import cuda
+
+        if cuda.is_available():
+            return None
+        cause = " ".join((cuda.cuda_error() or "").split())
+    except (ImportError, OSError, RuntimeError) as error:
+        return (
+            f"numba-cuda does not work ({error}); reinstall it with {install}, or pass device='cpu'"
+        )
+    return (
+        f"no CUDA device was found ({cause or 'the driver lists none'}); install an NVIDIA driver "
+        f"on a machine with an NVIDIA GPU and {install}, or pass device='cpu'; "
+        "NUMBA_ENABLE_CUDASIM=1 simulates a device, slowly, for tests"
+    )
+
+
+def to_device(array: Any, device: Device) -> Any:
+    """Return an array on a device, moved only if it is elsewhere.
+
+    Parameters
+    ----------
+    array : array_like or CUDA array
+        A NumPy array or what becomes one, or an array of any library on a CUDA device.
+    device : Device
+        Where it shall be.
+
+    Returns
+    -------
+    ndarray or Numba device array
+        C-contiguous if it was copied to a CUDA device.
+    """
+    if device.kind == "cpu":
+        return to_host(array)
+    from numba import cuda
+
+    if hasattr(array, "__cuda_ndarray__"):
+        return array
+    with cuda.gpus[device.index]:
+        if is_cuda_array(array):
+            return cuda.as_cuda_array(array)
+        return cuda.to_device(np.ascontiguousarray(array))
+
+
+def to_host(array: Any) -> np.ndarray:
+    """Return an array as a NumPy array, copied only if it is on a CUDA device."""
+    if not is_cuda_array(array):
+        return np.asarray(array)
+    if hasattr(array, "__cuda_ndarray__"):
+        return array.copy_to_host()
+    from numba import cuda
+
+    return cuda.as_cuda_array(array).copy_to_host()
+
+
+def launch_shape(
+    shape: tuple[int, ...], block: tuple[int, ...] | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return grid and block that cover data with one thread per element.
+
+    Parameters
+    ----------
+    shape : tuple of one or two ints
+        Shape of the data, ``(n,)`` or ``(height, width)``. The first thread axis runs along the
+        last axis of the data: a kernel takes ``column, row = cuda.grid(2)`` and checks both, since
+        the grid overhangs.
+    block : tuple of as many ints, or None, default=None
+        Threads per block, in the order of thread axes.
+
+    Returns
+    -------
+    grid, block : tuple of int
+        For ``kernel[grid, block](...)``.
+
+    Raises
+    ------
+    ValueError
+        The shape has neither one nor two axes.
+
+    Examples
+    --------
+    >>> from fastmotion.core.device import launch_shape
+    >>> launch_shape((480, 640), block=(32, 8))
+    ((20, 60), (32, 8))
+    """
+    if len(shape) not in _BLOCKS:
+        raise ValueError(f"shape must have one or two axes, got {shape}")
+    if block is None:
+        from fastmotion.core.compile import simulator_enabled
+
+        block = (_SIMULATOR_BLOCKS if simulator_enabled() else _BLOCKS)[len(shape)]
+    # An empty axis still gets a block: CUDA refuses a grid of size zero.
+    grid = tuple(max(1, -(-size // threads)) for size, threads in zip(reversed(shape), block))
+    return grid, block
 
 
 @contextmanager
 def thread_limit(n_jobs: int | None) -> Iterator[int]:
-    """Run a block with at most ``n_jobs`` threads per compiled parallel loop."""
+    """Run a block with a limit on the threads of each compiled parallel loop.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Number of threads. None takes ``n_jobs`` of `fastmotion.get_config`, and if that is None
+        too, the number that Numba is set to (inside a joblib worker, the worker's share). Negative
+        numbers count from all, -1 for all, -2 for all but one. More than there are is all.
+
+    Yields
+    ------
+    int
+        The number of threads in force. The former number is restored at the end of the block.
+
+    Raises
+    ------
+    TypeError
+        ``n_jobs`` is not an integer.
+    ValueError
+        ``n_jobs`` is 0.
+
+    Examples
+    --------
+    >>> from fastmotion.core.device import thread_limit
+    >>> with thread_limit(1) as n_threads:
+    ...     n_threads
+    1
+    """
     import numba
 
     before = numba.get_num_threads()
-    if n_jobs is None:
-        n_jobs = get_config()["n_jobs"]
-    limit = before if n_jobs is None else n_jobs
-    most = numba.config.NUMBA_NUM_THREADS
-    if limit < 0:
-        limit = max(1, most + 1 + limit)
-    limit = min(limit, most)
+    limit = _count_threads(n_jobs, before, numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(limit)
     try:
         yield limit
     finally:
         numba.set_num_threads(before)
+
+
+def _count_threads(n_jobs: int | None, present: int, most: int) -> int:
+    if n_jobs is None:
+        n_jobs = get_config()["n_jobs"]
+    if n_jobs is None:
+        return present
+    if not isinstance(n_jobs, numbers.Integral) or isinstance(n_jobs, bool):
+        raise TypeError(
+            f"n_jobs must be an integer or None, got {n_jobs!r} of type {type(n_jobs).__name__}"
+        )
+    if n_jobs == 0:
+        raise ValueError(
+            "n_jobs must not be 0; pass 1 for one thread, -1 for all, None for default"
+        )
+    if n_jobs < 0:
+        n_jobs = max(1, most + 1 + n_jobs)
+    return min(int(n_jobs), most)

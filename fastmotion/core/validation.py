@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmotion.core.device import is_cuda_array
+
 if TYPE_CHECKING:
     from sklearn.base import _fit_context as fit_context
     from sklearn.utils._param_validation import (
@@ -54,7 +56,6 @@ MIN_SIZE = 16
 
 # Rec. 601 luma, as OpenCV and most video use; float32 so that float32 images stay float32.
 _LUMA = (0.299, 0.587, 0.114)
-_NON_FINITE = "replace NaN and infinite pixels first, for example with numpy.nan_to_num"
 
 
 def __getattr__(name: str) -> Any:
@@ -96,7 +97,7 @@ def import_optional(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def _as_real_array(x: ArrayLike, name: str) -> NDArray:
-    if hasattr(x, "__cuda_array_interface__"):
+    if is_cuda_array(x):
         raise TypeError(
             f"{name} lies on a CUDA device; use device='cuda' or copy it to the host first"
         )
@@ -130,25 +131,30 @@ def _as_pixels(image: ArrayLike, name: str, min_size: int) -> NDArray:
     return array
 
 
-def _gray(array: NDArray, scale: float, dtype: Any) -> NDArray:
-    """Return ``scale`` times the luminance as a new C-contiguous plane."""
+def _gray(array: NDArray, dtype: type[np.floating], white: float = 1.0) -> NDArray:
+    """Return the luminance divided by ``white`` as a new C-contiguous plane."""
     out = np.empty(array.shape[:2], dtype)
-    if array.ndim == 3 and array.shape[2] == 3:
-        np.multiply(array[..., 0], dtype(_LUMA[0] * scale), out=out, dtype=dtype)
+    # What overflows float32 becomes infinite, which the check of the range then reports.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if array.ndim == 2 or array.shape[2] == 1:
+            return np.divide(array.reshape(out.shape), dtype(white), out=out, dtype=dtype)
         part = np.empty_like(out)
+        np.multiply(array[..., 0], dtype(_LUMA[0] / white), out=out, dtype=dtype)
         for channel in (1, 2):
-            np.multiply(array[..., channel], dtype(_LUMA[channel] * scale), out=part, dtype=dtype)
+            weight = dtype(_LUMA[channel] / white)
+            np.multiply(array[..., channel], weight, out=part, dtype=dtype)
             out += part
-    else:
-        np.multiply(array.reshape(out.shape), dtype(scale), out=out, dtype=dtype)
     return out
 
 
 def _finite_range(plane: NDArray, name: str) -> tuple[float, float]:
-    # Both extremes are NaN if one pixel is, and infinite if one pixel is.
+    # The least and the greatest value are NaN if one value is, and infinite if one value is.
     low, high = float(plane.min()), float(plane.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name} must be finite, got pixels from {low} to {high}; {_NON_FINITE}")
+        raise ValueError(
+            f"{name} must be finite (and within the range of {plane.dtype}), got values from {low} "
+            f"to {high}; replace them first, for example with numpy.nan_to_num"
+        )
     return low, high
 
 
@@ -180,7 +186,7 @@ def check_image(frame: ArrayLike, name: str = "frame", *, min_size: int = MIN_SI
     if array.dtype == np.float32 and array.ndim == 2 and array.flags.c_contiguous:
         plane = array
     else:
-        plane = _gray(array, 1.0, np.float32)
+        plane = _gray(array, np.float32)
     _finite_range(plane, name)
     return plane
 
@@ -218,39 +224,42 @@ def check_image_pair(
             f"frame0 and frame1 must have the same height and width, got {arrays[0].shape[:2]} and "
             f"{arrays[1].shape[:2]}; crop or resize one"
         )
-    scales = [_full_scale(array.dtype) for array in arrays]
-    if arrays[0].dtype.kind != arrays[1].dtype.kind or (scales[0] is None) != (scales[1] is None):
+    whites = [_white(array.dtype) for array in arrays]
+    if arrays[0].dtype.kind != arrays[1].dtype.kind or (whites[0] is None) != (whites[1] is None):
         raise ValueError(
             f"frame0 and frame1 must have the same kind of dtype, got {arrays[0].dtype} and "
             f"{arrays[1].dtype}; convert one so that both have the same intensity scale"
         )
-    if scales[0] is not None:
-        return tuple(_gray(a, 1.0 / s, np.float32) for a, s in zip(arrays, scales))
-    return _joint_scale(*arrays)
+    if whites[0] is None:
+        return _to_unit_range(*arrays)
+    return _gray(arrays[0], np.float32, whites[0]), _gray(arrays[1], np.float32, whites[1])
 
 
-def _full_scale(dtype: np.dtype) -> int | None:
+def _white(dtype: np.dtype) -> int | None:
     """Return the value of white, or None where the dtype does not tell."""
     return {"bool": 1, "uint8": 255, "uint16": 65535}.get(dtype.name)
 
 
-def _joint_scale(*arrays: NDArray) -> tuple[NDArray, NDArray]:
-    work = (
-        np.float64
-        if any(a.dtype.itemsize > 4 or a.dtype.kind != "f" for a in arrays)
-        else np.float32
-    )
-    planes = [_gray(a, 1.0, work) for a in arrays]
-    ranges = [_finite_range(p, f"frame{i}") for i, p in enumerate(planes)]
-    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-    span = high - low
-    out = []
+def _to_unit_range(frame0: NDArray, frame1: NDArray) -> tuple[NDArray, NDArray]:
+    dtypes = (frame0.dtype, frame1.dtype)
+    # float64 keeps what distinguishes the values of wide integers and of float64 with an offset.
+    is_narrow = all(dtype in (np.float16, np.float32) for dtype in dtypes)
+    work = np.float32 if is_narrow else np.float64
+    planes = _gray(frame0, work), _gray(frame1, work)
+    ranges = _finite_range(planes[0], "frame0"), _finite_range(planes[1], "frame1")
+    low, high = min(ranges[0][0], ranges[1][0]), max(ranges[0][1], ranges[1][1])
+    if low == high:
+        return np.zeros_like(planes[0], np.float32), np.zeros_like(planes[1], np.float32)
+    span = float(work(high - low))
+    if not math.isfinite(span):
+        raise ValueError(
+            f"frame0 and frame1 must span less than the range of {np.dtype(work)}, got values from "
+            f"{low} to {high}; divide both by a constant"
+        )
     for plane in planes:
         plane -= work(low)
-        if span > 0:
-            plane /= work(span)
-        out.append(plane.astype(np.float32, copy=False))
-    return out[0], out[1]
+        plane /= work(span)
+    return planes[0].astype(np.float32, copy=False), planes[1].astype(np.float32, copy=False)
 
 
 def check_clips(X: ArrayLike, name: str = "X") -> NDArray:
