@@ -36,7 +36,7 @@ import numba
 from numba import prange
 from numba.core.dispatcher import Dispatcher
 
-from fastmotion.core import _cache
+from fastmotion.core import cache
 
 __all__ = [
     "FAST_MATH",
@@ -148,7 +148,7 @@ class CpuKernel:
             boundscheck=False,
             nogil=True,
         )
-        _cache.enable(dispatcher)
+        cache.enable(dispatcher)
         return dispatcher
 
     def __reduce__(self) -> str:

@@ -299,6 +299,5 @@ def _count_threads(n_jobs: int | None, present: int, most: int) -> int:
         raise ValueError(
             "n_jobs must not be 0; pass 1 for one thread, -1 for all, None for default"
         )
-    if n_jobs < 0:
-        n_jobs = max(1, most + 1 + n_jobs)
-    return min(int(n_jobs), most)
+    count = int(n_jobs)
+    return min(count, most) if count > 0 else max(1, most + 1 + count)

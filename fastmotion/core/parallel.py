@@ -57,9 +57,10 @@ def map_merge(
     call = delayed(functools.partial(_call_with_config, get_config(), func))
     parts = Parallel(n_jobs=n_jobs, return_as="generator")(call(item) for item in items)
     try:
-        return functools.reduce(merge, parts)
-    except TypeError as error:
-        raise ValueError("map_merge needs at least one item, got none") from error
+        first = next(parts)
+    except StopIteration:
+        raise ValueError("items must hold at least one item, got none") from None
+    return functools.reduce(merge, parts, first)
 
 
 def _call_with_config(config: dict, func: Callable[[Item], Part], item: Item) -> Part:

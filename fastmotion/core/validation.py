@@ -137,7 +137,8 @@ def _gray(array: NDArray, dtype: type[np.floating], white: float = 1.0) -> NDArr
     # What overflows float32 becomes infinite, which the check of the range then reports.
     with np.errstate(over="ignore", invalid="ignore"):
         if array.ndim == 2 or array.shape[2] == 1:
-            return np.divide(array.reshape(out.shape), dtype(white), out=out, dtype=dtype)
+            plane = array if array.ndim == 2 else array[..., 0]
+            return np.divide(plane, dtype(white), out=out, dtype=dtype)
         part = np.empty_like(out)
         np.multiply(array[..., 0], dtype(_LUMA[0] / white), out=out, dtype=dtype)
         for channel in (1, 2):
@@ -224,15 +225,15 @@ def check_image_pair(
             f"frame0 and frame1 must have the same height and width, got {arrays[0].shape[:2]} and "
             f"{arrays[1].shape[:2]}; crop or resize one"
         )
-    whites = [_white(array.dtype) for array in arrays]
-    if arrays[0].dtype.kind != arrays[1].dtype.kind or (whites[0] is None) != (whites[1] is None):
+    white0, white1 = (_white(array.dtype) for array in arrays)
+    if arrays[0].dtype.kind != arrays[1].dtype.kind or (white0 is None) != (white1 is None):
         raise ValueError(
             f"frame0 and frame1 must have the same kind of dtype, got {arrays[0].dtype} and "
             f"{arrays[1].dtype}; convert one so that both have the same intensity scale"
         )
-    if whites[0] is None:
+    if white0 is None or white1 is None:
         return _to_unit_range(*arrays)
-    return _gray(arrays[0], np.float32, whites[0]), _gray(arrays[1], np.float32, whites[1])
+    return _gray(arrays[0], np.float32, white0), _gray(arrays[1], np.float32, white1)
 
 
 def _white(dtype: np.dtype) -> int | None:

@@ -1,0 +1,15 @@
+from collections.abc import Iterable
+
+from fastmotion import datasets as datasets
+from fastmotion import display as display
+from fastmotion import flow as flow
+from fastmotion import io as io
+from fastmotion import metrics as metrics
+from fastmotion.core.config import config_context as config_context
+from fastmotion.core.config import get_config as get_config
+from fastmotion.core.config import set_config as set_config
+from fastmotion.core.info import show_versions as show_versions
+
+__version__: str
+
+def warmup(families: str | Iterable[str] | None = None) -> dict[str, float]: ...
