@@ -45,6 +45,7 @@ def run_python():
                 environment[name] = str(value)
         result = subprocess.run(
             [sys.executable, "-c", code],
+            cwd=path,  # comes first in the search for modules
             env=environment,
             capture_output=True,
             text=True,

@@ -24,15 +24,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import llvmlite
 import numba
 
 try:
-    # Semi-private: without them there is no cache, which is slow and never wrong.
+    # Semi-private: without them there is no cache, which is slow but never wrong.
     from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
     from numba.core.sigutils import normalize_signature
+
+    _HAS_HOOKS = True
 except ImportError:  # pragma: no cover
-    FunctionCache = None
+    _HAS_HOOKS = False
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ _KEPT_FOLDERS = 8
 
 def enable(dispatcher: Any) -> None:
     """Let a Numba dispatcher keep its machine code on disk, if caching is possible at all."""
-    if FunctionCache is None:
+    if not _HAS_HOOKS:
         logger.warning("this version of numba offers no cache hooks; every process compiles anew")
         return
     func = dispatcher.py_func
@@ -133,7 +134,7 @@ def _source_stamp() -> str | None:
     )
     if not sources:
         return None
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    digest = hashlib.sha256(numba.__version__.encode())
     for path in sources:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(content)}\n".encode())
@@ -155,16 +156,18 @@ def _prune(root: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-if FunctionCache is not None:
+if _HAS_HOOKS:
 
     class _PackageLocator(_CacheLocator):
         """Puts the cache files of a function of this package under `cache_dir`."""
 
         def __init__(self, py_func: Any, py_file: str) -> None:
+            root = cache_dir()
+            assert root is not None
             self._py_file = py_file  # named by Numba's warning about code that cannot be cached
             self._line = py_func.__code__.co_firstlineno
-            module = Path(py_file).resolve().relative_to(_PACKAGE)
-            self._folder = str(cache_dir() / module.with_suffix(""))
+            self._stamp = root.name
+            self._folder = str(root / Path(py_file).resolve().relative_to(_PACKAGE).with_suffix(""))
 
         @classmethod
         def from_function(cls, py_func: Any, py_file: str) -> _PackageLocator:
@@ -177,7 +180,7 @@ if FunctionCache is not None:
             return self._folder
 
         def get_source_stamp(self) -> str:
-            return cache_dir().name
+            return self._stamp
 
         def get_disambiguator(self) -> str:
             return str(self._line)

@@ -152,7 +152,7 @@ class CpuKernel:
         return dispatcher
 
     def __reduce__(self) -> str:
-        return self.__qualname__  # pickled by reference, as a function is
+        return self.py_func.__qualname__  # pickled by reference, as a function is
 
     def __repr__(self) -> str:
         return f"<cpu_kernel {self.name}>"
@@ -216,7 +216,8 @@ class CudaKernel:
     def __init__(
         self, func: Callable, *, signatures: tuple[str, ...], max_registers: int | None
     ) -> None:
-        functools.update_wrapper(self, func)
+        self.__module__ = func.__module__
+        self.__doc__ = func.__doc__
         self.py_func = func
         self.signatures = signatures
         self.max_registers = max_registers
@@ -262,7 +263,7 @@ class CudaKernel:
         return ptx
 
     def __reduce__(self) -> str:
-        return self.__qualname__
+        return self.py_func.__qualname__
 
     def __repr__(self) -> str:
         return f"<cuda_kernel {self.name}>"
