@@ -1,0 +1,1 @@
+"""Benchmarks: accuracy, speed, memory and start-up, beside OpenCV and scikit-image."""

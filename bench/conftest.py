@@ -1,0 +1,52 @@
+"""What the benchmarks share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numba
+import pytest
+
+from bench.cases import Case, check_result
+from bench.peers import Estimate, Method, equal_threads
+from bench.report import machine
+
+# A case is repeated for about this long, at least once and at most 50 times.
+SECONDS_PER_CASE = 2.0
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict) -> None:
+    machine_info["fastmotion"] = machine()
+
+
+@pytest.fixture(params=sorted({1, numba.config.NUMBA_NUM_THREADS}), ids="{}-threads".format)
+def threads(request: pytest.FixtureRequest):
+    """The thread count of every library during the test."""
+    with equal_threads(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def bench_method(benchmark) -> Callable[[Method, Case], None]:
+    """Warm a method up, check what it returns, and only then time it."""
+
+    def run(method: Method, case: Case) -> None:
+        try:
+            estimate: Estimate = method.build()
+        except ImportError as error:
+            if method.is_ours:
+                raise
+            pytest.skip(f"{method.name}: {error}")
+        call = partial(estimate, case.frame0, case.frame1)
+        benchmark.extra_info["endpoint_error"] = check_result(call(), case)
+        start = time.perf_counter()
+        call()
+        rounds = SECONDS_PER_CASE / (time.perf_counter() - start)
+        benchmark.pedantic(call, rounds=int(min(max(rounds, 1), 50)), iterations=1)
+        benchmark.extra_info["library"] = method.library
+        if benchmark.stats:
+            benchmark.extra_info["ns_per_pixel"] = 1e9 * benchmark.stats["median"] / case.n_pixels
+
+    return run

@@ -1,0 +1,87 @@
+"""Tables and goals as text."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numba
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure and the most that it may be; a figure of None could not be measured."""
+
+    text: str
+    figure: float | None
+    bound: float
+    unit: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        return self.figure is not None and self.figure <= self.bound
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def report_goals(goals: Sequence[Goal]) -> int:
+    """Print each goal beside its figure; return the exit status: 1 if one is missed, else 0."""
+
+    def row(goal: Goal) -> list[str]:
+        figure = "not measured" if goal.figure is None else f"{goal.figure:.3g} {goal.unit}"
+        return [
+            goal.text,
+            f"≤ {goal.bound:.3g} {goal.unit}",
+            figure,
+            "yes" if goal.is_met else "NO",
+        ]
+
+    print(markdown_table(["goal", "at most", "figure", "met"], map(row, goals)))
+    missed = sum(not goal.is_met for goal in goals)
+    print(f"\n{len(goals) - missed} of {len(goals)} goals met")
+    return int(missed > 0)
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures depend on."""
+    packages = {
+        name: _version(name)
+        for name in (
+            "fastmotion",
+            "numba",
+            "numpy",
+            "opencv-contrib-python-headless",
+            "scikit-image",
+        )
+    }
+    return {
+        "processor": _processor(),
+        "threads": numba.config.NUMBA_NUM_THREADS,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **packages,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
