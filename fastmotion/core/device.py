@@ -123,7 +123,8 @@ def _device_of(arrays: tuple[Any, ...]) -> str:
     for array in filter(is_cuda_array, arrays):
         place = getattr(array, "device", None)
         # CuPy calls it ``device.id``, PyTorch ``device.index``; Numba's arrays do not tell.
-        return f"cuda:{getattr(place, 'id', None) or getattr(place, 'index', None) or 0}"
+        indices = (getattr(place, name, None) for name in ("id", "index"))
+        return f"cuda:{next((i for i in indices if isinstance(i, int)), 0)}"
     return "cpu"
 
 

@@ -80,8 +80,8 @@ def new_seed(random_state: Any = None) -> np.uint64:
     Parameters
     ----------
     random_state : None, int, numpy.random.RandomState or numpy.random.Generator
-        None draws fresh entropy. An int always gives the same seed. A generator is advanced by one
-        draw.
+        None takes NumPy's global generator. An int always gives the same seed. A generator is
+        advanced by one draw.
 
     Returns
     -------

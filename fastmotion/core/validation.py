@@ -242,17 +242,16 @@ def _white(dtype: np.dtype) -> int | None:
 
 
 def _to_unit_range(frame0: NDArray, frame1: NDArray) -> tuple[NDArray, NDArray]:
-    dtypes = (frame0.dtype, frame1.dtype)
     # float64 keeps what distinguishes the values of wide integers and of float64 with an offset.
-    is_narrow = all(dtype in (np.float16, np.float32) for dtype in dtypes)
+    is_narrow = all(a.dtype.kind == "f" and a.dtype.itemsize <= 4 for a in (frame0, frame1))
     work = np.float32 if is_narrow else np.float64
     planes = _gray(frame0, work), _gray(frame1, work)
     ranges = _finite_range(planes[0], "frame0"), _finite_range(planes[1], "frame1")
     low, high = min(ranges[0][0], ranges[1][0]), max(ranges[0][1], ranges[1][1])
     if low == high:
         return np.zeros_like(planes[0], np.float32), np.zeros_like(planes[1], np.float32)
-    span = float(work(high - low))
-    if not math.isfinite(span):
+    span = high - low
+    if span > float(np.finfo(work).max):
         raise ValueError(
             f"frame0 and frame1 must span less than the range of {np.dtype(work)}, got values from "
             f"{low} to {high}; divide both by a constant"
@@ -335,6 +334,7 @@ def check_flow(
         or (shape is not None and array.shape[:2] != tuple(shape))
     ):
         raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, which is reported below
+        array = np.ascontiguousarray(array, dtype=np.float32)
     _finite_range(array, name)
     return array
