@@ -224,7 +224,7 @@ def _flow_error(
     flow_pred: ArrayLike,
     mask: ArrayLike | None,
     reduction: str,
-) -> float | Any:
+) -> float | NDArray[np.floating]:
     """Validate, evaluate `error_of` on the known vectors, and reduce."""
     if reduction not in ("mean", "none"):
         raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}.')
