@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # Before anything compiles: test runs share one cache, apart from the user's.
-os.environ.setdefault("FASTMOTION_CACHE_DIR", str(ROOT / ".pytest_cache" / "fastmotion"))
+os.environ.setdefault("FASTMOTION_CACHE_DIR", str(ROOT / ".cache" / "numba"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def get_versions() -> dict[str, str]:
     """Return what `show_versions` prints, by name."""
     import numba
 
-    import fastmotion
+    from fastmotion import __version__
     from fastmotion.core.cache import cache_dir
     from fastmotion.core.device import cuda_unavailable_reason
 
@@ -24,7 +24,7 @@ def get_versions() -> dict[str, str]:
     folder = cache_dir()
     reason = cuda_unavailable_reason()
     return {
-        "fastmotion": fastmotion.__version__,
+        "fastmotion": __version__,
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
