@@ -101,7 +101,7 @@ def _make_panels(shape: tuple[int, ...], n_columns: int, n_rows: int) -> NDArray
     figure = matplotlib_figure.Figure(
         figsize=(n_columns * _PANEL_WIDTH, height), layout="constrained"
     )
-    return figure.subplots(n_rows, n_columns, squeeze=False)
+    return figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw={"anchor": "N"})
 
 
 def _draw_image(ax: Any, image: ArrayLike) -> None:
@@ -137,6 +137,7 @@ def _draw_errors(
         location="bottom",
         shrink=0.6,
         aspect=40,
+        panchor=False,  # keep the maps level with the truth
     )
 
 

@@ -3,10 +3,6 @@ import pytest
 
 from fastmotion.cli import flow
 
-pytest.importorskip("imageio", reason="imageio is not installed")
-pytest.importorskip("av", reason="PyAV is not installed")
-pytest.importorskip("tqdm", reason="tqdm is not installed")
-
 
 class StandIn:
     """An estimator that measures one translation for all pixels, by phase correlation."""

@@ -7,6 +7,7 @@ from fastmotion.cli import demo, main
 from fastmotion.datasets import load_motorcycle
 from fastmotion.io import read_image
 
+pytest.importorskip("imageio", reason="imageio is not installed")
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 

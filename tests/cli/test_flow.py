@@ -9,6 +9,10 @@ from fastmotion.datasets import make_warped_clip
 from fastmotion.display import flow_to_color
 from fastmotion.io import iter_video, read_flo, read_image, video_info, write_image, write_video
 
+pytest.importorskip("imageio", reason="imageio is not installed")
+pytest.importorskip("av", reason="PyAV is not installed")
+pytest.importorskip("tqdm", reason="tqdm is not installed")
+
 
 def assert_one_error(stderr, message):
     """Check that the error is the last line, after a progress bar at most."""

@@ -1,9 +1,18 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from fastmotion.display import FlowDisplay, flow_to_color, plot_flow_comparison
 from fastmotion.metrics import endpoint_error
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+matplotlib.use("agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
