@@ -21,7 +21,7 @@ demo: $(VENV)/.with-demo
 	$(BIN)/fastmotion demo -o demo.png
 
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest --durations=15 -o cache_dir=.cache/pytest $(ARGS)
+	$(BIN)/python -m pytest --durations=15 $(ARGS)
 
 # Timings need the machine for themselves; accuracy_flow.py exits 1 where a goal is missed.
 bench: $(VENV)/.with-bench
