@@ -84,7 +84,7 @@ def cache_dir() -> Path | None:
 def _roots() -> Iterator[Path]:
     """Yield the places to try, best first."""
     if chosen := os.environ.get("FASTMOTION_CACHE_DIR"):
-        yield Path(chosen).absolute()
+        yield _expand(chosen).absolute()
     elif numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR).absolute() / "fastmotion"
     elif (user := _user_cache_dir()).is_absolute():

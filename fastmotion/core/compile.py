@@ -148,7 +148,8 @@ class CpuKernel:
             boundscheck=False,
             nogil=True,
         )
-        cache.enable(dispatcher)
+        if isinstance(dispatcher, Dispatcher):  # with NUMBA_DISABLE_JIT=1 it is the function
+            cache.enable(dispatcher)
         return dispatcher
 
     def __reduce__(self) -> str:
@@ -360,11 +361,15 @@ class _Threads:
     def entry_lock(self) -> Any:
         """Return the context in which to run a parallel kernel."""
         if self._entry_lock is None:
-            numba.get_num_threads()  # starts the threads, which settles the layer
-            # The workqueue layer ends the process when a second Python thread enters.
-            is_workqueue = numba.threading_layer() == "workqueue"
-            self._entry_lock = threading.RLock() if is_workqueue else contextlib.nullcontext()
+            with self.build_lock:
+                self._entry_lock = self._entry_lock or self._make_entry_lock()
         return self._entry_lock
+
+    def _make_entry_lock(self) -> Any:
+        numba.get_num_threads()  # starts the threads, which settles the layer
+        # The workqueue layer ends the process when a second Python thread enters.
+        is_workqueue = numba.threading_layer() == "workqueue"
+        return threading.RLock() if is_workqueue else contextlib.nullcontext()
 
     def after_fork(self) -> None:
         """Take note, in the child, of a fork."""

@@ -219,6 +219,19 @@ def test_missing_cache_hooks_mean_no_cache(monkeypatch, caplog):
     assert "no cache hooks" in caplog.text
 
 
+def test_kernels_run_uncompiled_for_debugging(shared_copy, run_python):
+    out = run_python(
+        """
+from fastmotion.toy.kernels.cpu import stencil
+from fastmotion.toy.work import work
+print(work(0)[:3].tolist(), type(stencil.dispatcher).__name__)
+""",
+        path=shared_copy,
+        NUMBA_DISABLE_JIT="1",
+    )
+    assert out.endswith("] function\n")
+
+
 needs_cuda_compiler = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
 )

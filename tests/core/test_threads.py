@@ -83,6 +83,27 @@ def test_results_equal_the_serial_ones(run_script, way, layer):
     assert run_script(code, NUMBA_THREADING_LAYER=layer).split() == ["8", "True"]
 
 
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_first_calls_of_two_threads_may_coincide(run_script, layer):
+    code = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from fastmotion.toy.work import same, work
+
+barrier = threading.Barrier(2)
+
+def together(seed):
+    barrier.wait()
+    return work(seed)
+
+if __name__ == "__main__":
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(together, [0, 1] * 50))[:2]
+    print(same(results))
+"""
+    assert run_script(code, NUMBA_THREADING_LAYER=layer).split() == ["True"]
+
+
 @needs_fork
 def test_process_that_started_no_threads_forks_children_with_threads(run_script):
     code = """
