@@ -82,6 +82,8 @@ def test_frames_are_turned_upright(tmp_path, degrees):
     frame = make_frames()[0]
     with av.open(tmp_path / "a.mp4", "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV reads a rotation but cannot write one")
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         stream.set_display_rotation(degrees)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
