@@ -91,6 +91,7 @@ def test_read_only_install_and_home_fall_back_to_a_private_folder(
     assert (value, outcome) == (1.0, "miss")
     assert folder.startswith(str(temporary))
     assert run_stencil(**env)[1] == "hit"
+    assert not list(package_copy.rglob("*.nbi"))  # root could write to it nevertheless
     for folder, _, _ in os.walk(package_copy):
         os.chmod(folder, 0o755)
 
