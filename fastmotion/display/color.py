@@ -23,7 +23,6 @@ _PURE_COLOURS = np.array(
 )
 _RAMP_LENGTHS = (15, 6, 4, 11, 13, 6)
 _BEYOND_RANGE = np.float32(0.75)
-_ROBUST_PERCENTILE = 99
 
 
 def flow_to_color(flow: ArrayLike, max_magnitude: float | None = None) -> NDArray[np.uint8]:
@@ -116,10 +115,10 @@ def check_magnitude(max_magnitude: float) -> None:
         raise ValueError(f"max_magnitude must be a positive number, got {max_magnitude!r}.")
 
 
-def robust_maximum(values: NDArray[np.floating]) -> float:
-    """Return the 99th percentile of the finite values, or 1 where that would be no range."""
+def robust_maximum(values: NDArray[np.floating], percentile: float = 99) -> float:
+    """Return a percentile of the finite values, or 1 where that would be no range."""
     finite = values[np.isfinite(values)]
-    largest = float(np.percentile(finite, _ROBUST_PERCENTILE)) if finite.size else 0.0
+    largest = float(np.percentile(finite, percentile)) if finite.size else 0.0
     return largest if largest > 0 else 1.0
 
 

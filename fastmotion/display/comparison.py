@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastmotion.metrics import angular_error, endpoint_error, known_pixels
 
 __all__ = ["plot_flow_comparison"]
 
+_ERROR_PERCENTILE = 95
 _PANEL_WIDTH = 4.2  # inches
 _TITLE_SPACE = 0.5
 _COLORBAR_SPACE = 0.5
@@ -42,10 +43,10 @@ def plot_flow_comparison(
     truth : array-like of shape (height, width, 2), default=None
         The true motion; unknown pixels are NaN or above 1e9.
     max_magnitude : float, default=None
-        Speed in pixels of the full colour. None takes the 99th percentile of the truth, or of all
-        flows if there is none.
+        Speed in pixels of the full colour. None takes the largest of the truth, or the 99th
+        percentile of all flows if there is none.
     max_error : float, default=None
-        End of the error maps' scale in pixels. None takes the 99th percentile of the method that
+        End of the error maps' scale in pixels. None takes the 95th percentile of the method that
         has the least.
 
     Returns
@@ -77,7 +78,12 @@ def plot_flow_comparison(
         raise ValueError("flows is empty: pass at least one flow, by the name of its method.")
     fields = {name: np.asarray(flow) for name, flow in flows.items()}
     if max_magnitude is None:
-        max_magnitude = _common_magnitude(list(fields.values()) if truth is None else [truth])
+        # A truth has no wild vectors to guard against.
+        max_magnitude = (
+            robust_maximum(_speeds(fields.values()))
+            if truth is None
+            else robust_maximum(_speeds([truth]), percentile=100)
+        )
     axes = _make_panels(np.shape(image), n_columns=1 + len(fields), n_rows=1 + (truth is not None))
     _draw_image(axes[0, 0], image)
     for ax, (name, flow) in zip(axes[0, 1:], fields.items(), strict=True):
@@ -116,16 +122,17 @@ def _draw_errors(
     max_error: float | None,
 ) -> None:
     """Draw the error maps on one scale, with one colour bar for all."""
+    masks = [known_pixels(flow) for flow in fields.values()]
     if max_error is None:
-        max_error = min(
-            robust_maximum(endpoint_error(truth, flow, mask=known_pixels(flow), reduction="none"))
-            for flow in fields.values()
-        )
-    for ax, flow in zip(axes, fields.values(), strict=True):
+        error_maps = [
+            endpoint_error(truth, flow, mask=known, reduction="none")
+            for flow, known in zip(fields.values(), masks, strict=True)
+        ]
+        max_error = min(robust_maximum(errors, _ERROR_PERCENTILE) for errors in error_maps)
+    for ax, flow, known in zip(axes, fields.values(), masks, strict=True):
         display = FlowDisplay.from_flow(
             flow, truth=truth, kind="error", ax=ax, max_magnitude=max_error, legend=False
         )
-        known = known_pixels(flow)
         endpoint = endpoint_error(truth, flow, mask=known)
         angular = angular_error(truth, flow, mask=known)
         ax.set_title(f"end-point error {endpoint:.2f} px, angle {angular:.1f}°")
@@ -141,6 +148,6 @@ def _draw_errors(
     )
 
 
-def _common_magnitude(flows: list[ArrayLike]) -> float:
-    speeds = [np.hypot(*np.asarray(flow)[known_pixels(flow)].T) for flow in flows]
-    return robust_maximum(np.concatenate(speeds))
+def _speeds(flows: Iterable[ArrayLike]) -> NDArray:
+    """Return the speeds of all known pixels."""
+    return np.concatenate([np.hypot(*np.asarray(flow)[known_pixels(flow)].T) for flow in flows])
