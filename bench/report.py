@@ -15,16 +15,16 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and the most that it may be; a figure of None could not be measured."""
+    """A figure and the most that it may be."""
 
     text: str
-    figure: float | None
+    figure: float
     bound: float
     unit: str = ""
 
     @property
     def is_met(self) -> bool:
-        return self.figure is not None and self.figure <= self.bound
+        return self.figure <= self.bound
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -35,14 +35,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def report_goals(goals: Sequence[Goal]) -> int:
     """Print each goal beside its figure; return the exit status: 1 if one is missed, else 0."""
 
+    def amount(value: float, unit: str) -> str:
+        return f"{value:.4g} {unit}".rstrip()
+
     def row(goal: Goal) -> list[str]:
-        figure = "not measured" if goal.figure is None else f"{goal.figure:.3g} {goal.unit}"
-        return [
-            goal.text,
-            f"≤ {goal.bound:.3g} {goal.unit}",
-            figure,
-            "yes" if goal.is_met else "NO",
-        ]
+        figure, bound = amount(goal.figure, goal.unit), amount(goal.bound, goal.unit)
+        return [goal.text, f"≤ {bound}", figure, "yes" if goal.is_met else "NO"]
 
     print(markdown_table(["goal", "at most", "figure", "met"], map(row, goals)))
     missed = sum(not goal.is_met for goal in goals)
