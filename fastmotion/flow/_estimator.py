@@ -1,0 +1,197 @@
+"""What the estimators of dense flow share: checks, clips, presets, devices."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from numbers import Integral, Real
+from types import ModuleType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from fastmotion.core.device import resolve_device, thread_limit
+from fastmotion.core.validation import (
+    MIN_SIZE,
+    Interval,
+    check_clips,
+    check_flow,
+    check_image_pair,
+    validate_parameter_constraints,
+)
+from fastmotion.flow.kernels import kernels_for
+from fastmotion.flow.pyramid import Pyramid, Solver, coarse_to_fine
+
+COMMON_CONSTRAINTS: dict[str, list] = {
+    "n_levels": [Interval(Integral, 1, None, closed="left"), None],
+    "pyramid_factor": [Interval(Real, 0.1, 0.95, closed="both")],
+    "finest_scale": [Interval(Integral, 0, None, closed="left")],
+    "n_warps": [Interval(Integral, 1, None, closed="left")],
+    "prefilter_sigma": [Interval(Real, 0, None, closed="left")],
+    "median_filter": ["boolean"],
+    "max_update": [Interval(Real, 0, None, closed="neither")],
+    "n_jobs": [Integral, None],
+    "device": [str, None],
+}
+
+
+class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the estimators of dense flow; a subclass adds its parameters and its solver."""
+
+    _presets: ClassVar[dict[str, dict[str, Any]]]
+
+    @abstractmethod
+    def _solver(self, n_threads: int, **options: Any) -> Solver:
+        """Return what refines a flow after each warp, set up from the parameters."""
+
+    def _pyramid(self) -> Pyramid:
+        return Pyramid(
+            n_levels=self.n_levels,
+            factor=self.pyramid_factor,
+            finest_scale=self.finest_scale,
+            min_size=MIN_SIZE,
+            prefilter_sigma=self.prefilter_sigma,
+            n_warps=self.n_warps,
+            median_filter=self.median_filter,
+        )
+
+    @classmethod
+    def from_preset(cls, name: str, **params: Any) -> Self:
+        """Return an estimator set up for a balance of speed and accuracy.
+
+        Parameters
+        ----------
+        name : {"fast", "medium", "default", "best"}
+            "fast" stops at a quarter of the resolution and "medium" at half of it, both upsampling
+            the flow; "best" takes several times as long as the default.
+        **params
+            Parameters of the estimator; they override those of the preset.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        ValueError
+            There is no preset of that name.
+        """
+        if name not in cls._presets:
+            raise ValueError(f"preset must be one of {list(cls._presets)}, got {name!r}")
+        return cls(**{**cls._presets[name], **params})
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Check the parameters and the clips; nothing is learnt from them.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_clips, n_frames, height, width[, channels])
+            uint8, uint16, bool or float; see `estimate`.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            ``X`` does not hold real numbers.
+        ValueError
+            A parameter is out of range, or ``X`` has another shape.
+        RuntimeError
+            The device is not available.
+        """
+        clips = check_clips(X)
+        self._check_parameters()
+        self.device_ = str(resolve_device(self.device, X))
+        self.frame_shape_ = clips.shape[2:]
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray:
+        """Return the flow between all successive frames of the clips.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_clips, n_frames, height, width[, channels])
+            The clips may differ in size and length from those given to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_frames - 1, height, width, 2), float32
+            Pixels per frame.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As for `fit` and `estimate`.
+        """
+        clips = check_clips(X)
+        flow = np.empty((clips.shape[0], clips.shape[1] - 1, *clips.shape[2:4], 2), np.float32)
+        for clip, fields in zip(clips, flow):
+            for i, field in enumerate(fields):
+                field[:] = self.estimate(clip[i], clip[i + 1])
+        return flow
+
+    def estimate(
+        self, frame0: ArrayLike, frame1: ArrayLike, *, initial_flow: ArrayLike | None = None
+    ) -> NDArray:
+        """Return the flow from one frame to the next.
+
+        Parameters
+        ----------
+        frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
+            At least 16 x 16 pixels; 1 or 3 (RGB) channels, of which the luminance is used. uint8,
+            uint16 and bool have their full range; the range of float frames is that of both frames
+            together, so that their scale does not matter.
+        initial_flow : array_like of shape (height, width, 2) or None, default=None
+            Where to start, in pixels; for example the flow of the previous pair of a video.
+
+        Returns
+        -------
+        ndarray of shape (height, width, 2), float32
+            Pixels. ``flow[y, x] = u, v`` means that ``frame1[y + v, x + u]`` shows what
+            ``frame0[y, x]`` shows.
+
+        Raises
+        ------
+        TypeError
+            A frame does not hold real numbers.
+        ValueError
+            A shape, size or parameter is out of range, or a pixel NaN or infinite.
+        RuntimeError
+            The device is not available.
+        """
+        return self._run(frame0, frame1, initial_flow)[0]
+
+    def _run(
+        self,
+        frame0: ArrayLike,
+        frame1: ArrayLike,
+        initial_flow: ArrayLike | None,
+        **solver_options: Any,
+    ) -> tuple[NDArray, Solver, ModuleType]:
+        """Return the flow, the solver that found it and the kernels that it ran."""
+        self._check_parameters()
+        kernels = kernels_for(resolve_device(self.device, frame0, frame1).kind)
+        planes = check_image_pair(frame0, frame1)
+        if initial_flow is not None:
+            initial_flow = check_flow(initial_flow, planes[0].shape, "initial_flow")
+        with thread_limit(self.n_jobs) as n_threads:
+            solver = self._solver(n_threads, **solver_options)
+            flow = coarse_to_fine(*planes, solver, self._pyramid(), kernels, initial_flow)
+        return flow, solver, kernels
+
+    def _check_parameters(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags

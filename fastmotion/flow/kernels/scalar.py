@@ -1,0 +1,174 @@
+"""The formulae of dense flow, each once, as functions of numbers for CPU and CUDA kernels alike.
+
+All constants are float32: in compiled code a Python float would make the whole formula float64.
+"""
+
+import math
+
+import numpy as np
+
+from fastmotion.core.compile import scalar
+
+ZERO = np.float32(0.0)
+HALF = np.float32(0.5)
+ONE = np.float32(1.0)
+THREE_HALVES = np.float32(1.5)
+TWO = np.float32(2.0)
+
+# Fourth-order central differences on five points.
+_FIRST_NEAR, _FIRST_FAR = np.float32(8 / 12), np.float32(1 / 12)
+_SECOND_CENTRE, _SECOND_NEAR, _SECOND_FAR = (
+    np.float32(-30 / 12),
+    np.float32(16 / 12),
+    np.float32(-1 / 12),
+)
+
+# Keeps a 2 x 2 determinant of zeros from dividing; far below any determinant with information.
+_TINY = np.float32(1e-30)
+
+
+@scalar
+def first_difference(a, b, d, e):
+    """Return the derivative at the middle of five equidistant samples a b c d e."""
+    return _FIRST_NEAR * (d - b) - _FIRST_FAR * (e - a)
+
+
+@scalar
+def second_difference(a, b, c, d, e):
+    """Return the second derivative at the middle of five equidistant samples a b c d e."""
+    return _SECOND_CENTRE * c + _SECOND_NEAR * (b + d) + _SECOND_FAR * (a + e)
+
+
+@scalar
+def cubic_weights(t):
+    """Return the weights of four samples at -1, 0, 1, 2 for the value at ``0 <= t < 1``.
+
+    Keys (1981), equation 4, with his a = -1/2: exact for quadratics.
+    """
+    t2 = t * t
+    t3 = t2 * t
+    before = t2 - HALF * (t3 + t)
+    after = TWO * t2 - THREE_HALVES * t3 + HALF * t
+    beyond = HALF * (t3 - t2)
+    return before, ONE - before - after - beyond, after, beyond
+
+
+@scalar
+def clamp(value, low, high):
+    """Return the value, or the nearer end of [low, high] where it lies outside."""
+    return min(max(value, low), high)
+
+
+@scalar
+def is_inside(x, y, width, height):
+    """Return 1 where the point lies on the image and 0 elsewhere."""
+    inside = (x >= ZERO) & (x <= width - ONE) & (y >= ZERO) & (y <= height - ONE)
+    return ONE if inside else ZERO
+
+
+@scalar
+def constancy_scale(gx, gy, normalize, zeta2):
+    """Return the factor that turns a squared intensity residual into a squared distance.
+
+    Zimmer, Bruhn and Weickert (2011), equation 18; with ``normalize`` 0 and ``zeta2`` 1 the factor
+    is 1 and the residual stays one of intensities.
+    """
+    return ONE / (normalize * (gx * gx + gy * gy) + zeta2)
+
+
+@scalar
+def charbonnier(squared, epsilon2):
+    """Return the derivative of sqrt(s^2 + epsilon^2) to s^2, times two."""
+    return ONE / math.sqrt(squared + epsilon2)
+
+
+@scalar
+def robust_weight(squared, epsilon2):
+    """Return the weight of a residual: 1 at zero, epsilon / |s| far above epsilon (Charbonnier)."""
+    return math.sqrt(epsilon2 / (squared + epsilon2))
+
+
+@scalar
+def generalized_charbonnier(squared, epsilon2, exponent):
+    """Return the derivative of (s^2 + epsilon^2)^exponent to s^2, over the exponent."""
+    return (squared + epsilon2) ** (exponent - ONE)
+
+
+@scalar
+def inverse_2x2(a, b, c):
+    """Return the inverse ``[[p, q], [q, r]]`` of the symmetric ``[[a, b], [b, c]]`` as p, q, r."""
+    scale = ONE / (a * c - b * b + _TINY)
+    return c * scale, -b * scale, a * scale
+
+
+@scalar
+def smaller_eigenvalue(a, b, c):
+    """Return the smaller eigenvalue of the symmetric matrix ``[[a, b], [b, c]]``."""
+    half_difference = HALF * (a - c)
+    return HALF * (a + c) - math.sqrt(half_difference * half_difference + b * b)
+
+
+@scalar
+def over_relax(value, solution, omega):
+    """Return a value moved ``omega`` of the way to the solution of its equation (SOR)."""
+    return value + omega * (solution - value)
+
+
+@scalar
+def sort_5(a, b, c, d, e):
+    """Return five numbers in ascending order."""
+    a, b = min(a, b), max(a, b)
+    d, e = min(d, e), max(d, e)
+    c, e = min(c, e), max(c, e)
+    c, d = min(c, d), max(c, d)
+    a, d = min(a, d), max(a, d)
+    a, c = min(a, c), max(a, c)
+    b, e = min(b, e), max(b, e)
+    b, d = min(b, d), max(b, d)
+    b, c = min(b, c), max(b, c)
+    return a, b, c, d, e
+
+
+@scalar
+def median_of_sorted_columns(
+    a0, a1, a2, a3, a4,
+    b0, b1, b2, b3, b4,
+    c0, c1, c2, c3, c4,
+    d0, d1, d2, d3, d4,
+    e0, e1, e2, e3, e4,
+):  # fmt: skip
+    """Return the median of 25 numbers given as a matrix whose columns ascend (a0 <= b0 <= ... e0).
+
+    With the rows sorted too, all but 13 candidates have 13 or more numbers above or below them; a
+    selection network (Knuth, TAOCP 3, section 5.3.4) finds the middle one of these.
+    """
+    _, _, _, a3, a4 = sort_5(a0, a1, a2, a3, a4)
+    _, _, b2, b3, b4 = sort_5(b0, b1, b2, b3, b4)
+    _, c1, c2, c3, _ = sort_5(c0, c1, c2, c3, c4)
+    d0, d1, d2, _, _ = sort_5(d0, d1, d2, d3, d4)
+    e0, e1, _, _, _ = sort_5(e0, e1, e2, e3, e4)
+    d1, e0 = min(d1, e0), max(d1, e0)
+    a4, c2 = min(a4, c2), max(a4, c2)
+    e1, a3 = min(e1, a3), max(e1, a3)
+    b3, b2 = min(b3, b2), max(b3, b2)
+    c1, d0 = min(c1, d0), max(c1, d0)
+    d2, b4 = min(d2, b4), max(d2, b4)
+    d1, a4 = min(d1, a4), max(d1, a4)
+    e0, c2 = min(e0, c2), max(e0, c2)
+    e1, b3 = min(e1, b3), max(e1, b3)
+    a3, b2 = min(a3, b2), max(a3, b2)
+    e0, a4 = min(e0, a4), max(e0, a4)
+    e0, a3 = min(e0, a3), max(e0, a3)
+    a4, b3 = min(a4, b3), max(a4, b3)
+    a4, e1 = min(a4, e1), max(a4, e1)
+    c2, a3 = min(c2, a3), max(c2, a3)
+    d2, c3 = min(d2, c3), max(d2, c3)
+    c2, e1 = min(c2, e1), max(c2, e1)
+    d0, d2 = min(d0, d2), max(d0, d2)
+    e1, c1 = min(e1, c1), max(e1, c1)
+    a3, d0 = min(a3, d0), max(a3, d0)
+    b3, d2 = min(b3, d2), max(b3, d2)
+    c2, a3 = min(c2, a3), max(c2, a3)
+    b3, c1 = min(b3, c1), max(b3, c1)
+    a3, b3 = min(a3, b3), max(a3, b3)
+    return b3

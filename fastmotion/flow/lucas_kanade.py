@@ -1,0 +1,329 @@
+"""Lucas and Kanade's local method: weighted least squares in a window around each pixel."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmotion.core.validation import Interval, StrOptions
+from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
+from fastmotion.flow.kernels.functional import WindowFunctional
+from fastmotion.flow.pyramid import resize
+
+# Squared residuals from which a pixel counts less: of the intensity, and of its gradient.
+_EPSILON2 = 0.02**2
+_GRADIENT_EPSILON2 = 0.005**2
+
+# The standard deviation of the Gaussian window, as a share of the window's size.
+_WINDOW_SIGMA = 0.18
+
+_NOT_WANTED = np.empty((0, 0), np.float32)
+
+
+class _WindowSolver:
+    """Refines a flow by solving the normal equations of each pixel's window once.
+
+    Keeps the confidence of the last level that it worked on, if wanted.
+    """
+
+    def __init__(
+        self,
+        functional: WindowFunctional,
+        window: NDArray,
+        n_threads: int,
+        wants_confidence: bool,
+    ) -> None:
+        self.functional = functional
+        self.window = window
+        self.n_threads = n_threads
+        self.wants_confidence = wants_confidence
+        self.confidence = _NOT_WANTED
+
+    def __call__(
+        self,
+        kernels: ModuleType,
+        frame0: NDArray,
+        warped: NDArray,
+        flow: NDArray,
+        out: NDArray,
+        progress: float,
+    ) -> None:
+        if self.wants_confidence:
+            self.confidence = np.empty_like(frame0)
+        kernels.solve_windows(
+            frame0,
+            warped,
+            flow,
+            out,
+            self.confidence,
+            self.window,
+            self.functional,
+            self.n_threads,
+        )
+
+
+class LucasKanade(DenseFlow):
+    r"""Dense optical flow by Lucas and Kanade's local method.
+
+    All pixels of a window are taken to move alike. For each pixel the flow solves the normal
+    equations of weighted least squares over the window around it,
+
+    .. math::
+
+        \begin{bmatrix} \sum w I_x^2 + \lambda & \sum w I_x I_y \
+        \sum w I_x I_y & \sum w I_y^2 + \lambda \end{bmatrix}
+        \begin{bmatrix} u \ v \end{bmatrix}
+        = -\begin{bmatrix} \sum w I_x I_t \ \sum w I_y I_t \end{bmatrix}
+
+    coarse to fine with repeated warping. The weights fall with the distance from the window's
+    centre and with the residual of the pixel (Charbonnier), and are zero where the flow leaves the
+    image. The two components of the image's gradient are asked to be constant as well as its
+    intensity, and enter the same sums.
+
+    Parameters
+    ----------
+    window_size : int, default=11
+        Height and width of the window in pixels, odd.
+    window : {"gaussian", "uniform"}, default="gaussian"
+        How weights fall with the distance from the centre: a Gaussian of standard deviation 0.18
+        ``window_size``, or not at all.
+    regularization : float, default=3e-5
+        The number :math:`\lambda`; intensities range over [0, 1]. It holds the flow still where
+        the window has no texture.
+    gradient_weight : float, default=2.0
+        Weight of gradient constancy relative to brightness constancy; 0 leaves the textbook's
+        equations.
+    n_warps : int, default=5
+        Warps, each with one solution of the equations, per level of the pyramid.
+    max_update : float, default=1.0
+        Largest change of a component of the flow per warp, in pixels; may be infinite.
+    median_filter : bool, default=True
+        Whether a 5 x 5 median filters the flow after each warp.
+    prefilter_sigma : float, default=0.7
+        Standard deviation of the Gaussian that smooths the frames, in pixels of the finest level.
+    pyramid_factor : float, default=0.5
+        Size of a level of the pyramid relative to the next finer one, in [0.1, 0.95].
+    n_levels : int or None, default=None
+        Most levels of the pyramid; None goes on down to 16 pixels.
+    finest_scale : int, default=0
+        The flow is estimated at ``1 / 2**finest_scale`` of the resolution and upsampled.
+    n_jobs : int or None, default=None
+        Threads; None takes what `fastmotion.config_context` or Numba is set to, -1 all. It does not
+        change the result.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None takes what `fastmotion.config_context` is set to.
+
+    Attributes
+    ----------
+    device_ : str
+        The device found by `fit`.
+    frame_shape_ : tuple of int
+        Shape of the frames given to `fit`.
+
+    See Also
+    --------
+    HornSchunck : The global method: more accurate.
+    lucas_kanade : The same as a function.
+
+    References
+    ----------
+    Lucas and Kanade (1981), An iterative image registration technique with an application to stereo
+    vision.
+    Barron, Fleet and Beauchemin (1994), Performance of optical flow techniques, section 2.1.
+    Baker and Matthews (2004), Lucas-Kanade 20 years on: a unifying framework.
+
+    Examples
+    --------
+    >>> from fastmotion.datasets import make_warped_photograph
+    >>> from fastmotion.flow import LucasKanade
+    >>> from fastmotion.metrics import endpoint_error
+    >>> pair = make_warped_photograph("china", motion="rotation", magnitude=3.0, shape=(96, 128))
+    >>> flow, confidence = LucasKanade().estimate(
+    ...     pair.frame0, pair.frame1, return_confidence=True
+    ... )
+    >>> flow.shape, confidence.shape
+    ((96, 128, 2), (96, 128))
+    >>> trusted = confidence > 1e-3
+    >>> endpoint_error(pair.flow, flow, mask=trusted) < 0.1
+    True
+    """
+
+    _presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": {"finest_scale": 2},
+        "medium": {"finest_scale": 1},
+        "default": {},
+        "best": {"pyramid_factor": 0.75, "n_warps": 10},
+        "textbook": {
+            "n_levels": 1,
+            "n_warps": 1,
+            "gradient_weight": 0.0,
+            "max_update": np.inf,
+            "median_filter": False,
+            "prefilter_sigma": 0.0,
+        },
+    }
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "window_size": [Interval(Integral, 3, None, closed="left")],
+        "window": [StrOptions({"gaussian", "uniform"})],
+        "regularization": [Interval(Real, 0, None, closed="neither")],
+        "gradient_weight": [Interval(Real, 0, None, closed="left")],
+        **COMMON_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        window_size: int = 11,
+        *,
+        window: str = "gaussian",
+        regularization: float = 3e-5,
+        gradient_weight: float = 2.0,
+        n_warps: int = 5,
+        max_update: float = 1.0,
+        median_filter: bool = True,
+        prefilter_sigma: float = 0.7,
+        pyramid_factor: float = 0.5,
+        n_levels: int | None = None,
+        finest_scale: int = 0,
+        n_jobs: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.window_size = window_size
+        self.window = window
+        self.regularization = regularization
+        self.gradient_weight = gradient_weight
+        self.n_warps = n_warps
+        self.max_update = max_update
+        self.median_filter = median_filter
+        self.prefilter_sigma = prefilter_sigma
+        self.pyramid_factor = pyramid_factor
+        self.n_levels = n_levels
+        self.finest_scale = finest_scale
+        self.n_jobs = n_jobs
+        self.device = device
+
+    def estimate(
+        self,
+        frame0: ArrayLike,
+        frame1: ArrayLike,
+        *,
+        initial_flow: ArrayLike | None = None,
+        return_confidence: bool = False,
+    ) -> Any:
+        """Return the flow from one frame to the next.
+
+        Parameters
+        ----------
+        frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
+            At least 16 x 16 pixels; 1 or 3 (RGB) channels, of which the luminance is used. uint8,
+            uint16 and bool have their full range; the range of float frames is that of both frames
+            together, so that their scale does not matter.
+        initial_flow : array_like of shape (height, width, 2) or None, default=None
+            Where to start, in pixels; for example the flow of the previous pair of a video.
+        return_confidence : bool, default=False
+            Whether to return the confidence too.
+
+        Returns
+        -------
+        flow : ndarray of shape (height, width, 2), float32
+            Pixels. ``flow[y, x] = u, v`` means that ``frame1[y + v, x + u]`` shows what
+            ``frame0[y, x]`` shows.
+        confidence : ndarray of shape (height, width), float32
+            The smaller eigenvalue of each pixel's 2 x 2 matrix, without regularisation: how well
+            the window's texture determines the flow (Shi and Tomasi 1994). Squared intensity per
+            squared pixel, intensities in [0, 1]. Only if ``return_confidence``.
+
+        Raises
+        ------
+        TypeError
+            A frame does not hold real numbers.
+        ValueError
+            A shape, size or parameter is out of range, or a pixel NaN or infinite.
+        RuntimeError
+            The device is not available.
+        """
+        flow, solver, kernels = self._run(
+            frame0, frame1, initial_flow, wants_confidence=return_confidence
+        )
+        if not return_confidence:
+            return flow
+        confidence = np.empty((1, *flow.shape[:2]), np.float32)
+        resize(solver.confidence[np.newaxis], confidence, kernels)
+        return flow, confidence[0]
+
+    def _solver(self, n_threads: int, wants_confidence: bool = False) -> _WindowSolver:
+        functional = WindowFunctional(
+            gradient=np.float32(self.gradient_weight),
+            epsilon2=np.float32(_EPSILON2),
+            gradient_epsilon2=np.float32(_GRADIENT_EPSILON2),
+            regularization=np.float32(self.regularization),
+            max_update=np.float32(self.max_update),
+        )
+        return _WindowSolver(functional, self._window_weights(), n_threads, wants_confidence)
+
+    def _window_weights(self) -> NDArray:
+        """Return the weights by distance from the centre along one axis; the window sums to 1."""
+        distance = np.arange(self.window_size // 2 + 1)
+        if self.window == "gaussian":
+            weights = np.exp(-0.5 * (distance / (_WINDOW_SIGMA * self.window_size)) ** 2)
+        else:
+            weights = np.ones(len(distance))
+        return (weights / (2.0 * weights.sum() - weights[0])).astype(np.float32)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.window_size % 2 == 0:
+            raise ValueError(
+                f"window_size must be odd, got {self.window_size}; a window has a pixel at its "
+                f"centre, so use {self.window_size - 1} or {self.window_size + 1}"
+            )
+
+
+def lucas_kanade(
+    frame0: ArrayLike,
+    frame1: ArrayLike,
+    *,
+    initial_flow: ArrayLike | None = None,
+    return_confidence: bool = False,
+    **params: Any,
+) -> Any:
+    """Return the dense flow from one frame to the next by Lucas and Kanade's method.
+
+    Parameters
+    ----------
+    frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
+        See `LucasKanade.estimate`.
+    initial_flow : array_like of shape (height, width, 2) or None, default=None
+        Where to start.
+    return_confidence : bool, default=False
+        Whether to return the confidence too.
+    **params
+        Parameters of `LucasKanade`.
+
+    Returns
+    -------
+    flow : ndarray of shape (height, width, 2), float32
+        Pixels; ``frame1[y + v, x + u]`` shows what ``frame0[y, x]`` shows.
+    confidence : ndarray of shape (height, width), float32
+        The smaller eigenvalue of each pixel's matrix. Only if ``return_confidence``.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As for `LucasKanade.estimate`.
+
+    Examples
+    --------
+    >>> from fastmotion.datasets import make_warped_photograph
+    >>> from fastmotion.flow import lucas_kanade
+    >>> pair = make_warped_photograph("flower", motion="zoom", magnitude=2.0, shape=(64, 64))
+    >>> lucas_kanade(pair.frame0, pair.frame1, window_size=9).shape
+    (64, 64, 2)
+    """
+    return LucasKanade(**params).estimate(
+        frame0, frame1, initial_flow=initial_flow, return_confidence=return_confidence
+    )

@@ -1,0 +1,242 @@
+"""The coarse-to-fine driver: pyramids and warping, for any method that refines a flow.
+
+A *solver* writes a better flow than the one with which the second frame was warped. The driver
+knows nothing else of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_logger = logging.getLogger(__name__)
+
+# A Gaussian is cut off where its weight has fallen to 1 %.
+_TRUNCATE = 3.0
+
+
+class Solver(Protocol):
+    """What `coarse_to_fine` calls at every warp."""
+
+    def __call__(
+        self,
+        kernels: ModuleType,
+        frame0: NDArray,
+        warped: NDArray,
+        flow: NDArray,
+        out: NDArray,
+        progress: float,
+    ) -> None:
+        """Write to ``out`` a flow refined from ``flow``.
+
+        ``progress`` rises from 0 at the first warp of a level to 1 at the last.
+        """
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """How frames are smoothed and resized, and how often they are warped.
+
+    Attributes
+    ----------
+    n_levels : int or None
+        Most levels; None for as many as `min_size` lets there be.
+    factor : float
+        Size of a level relative to the next finer one, in (0, 1).
+    finest_scale : int
+        The finest level has ``1 / 2**finest_scale`` of the frames' height and width.
+    min_size : int
+        Least height and width of a level in pixels.
+    prefilter_sigma : float
+        Standard deviation, in pixels of the finest level, of the Gaussian that smooths the frames.
+    n_warps : int
+        Warps per level.
+    median_filter : bool
+        Whether the flow is median-filtered (5 x 5) after every warp.
+    """
+
+    n_levels: int | None
+    factor: float
+    finest_scale: int
+    min_size: int
+    prefilter_sigma: float
+    n_warps: int
+    median_filter: bool
+
+    def shapes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return the shapes of the levels, finest first; at least one."""
+        base = 2.0**-self.finest_scale
+        shapes = [(max(round(height * base), 1), max(round(width * base), 1))]
+        while len(shapes) != self.n_levels:
+            scale = base * self.factor ** len(shapes)
+            shape = round(height * scale), round(width * scale)
+            if min(shape) < self.min_size:
+                break
+            shapes.append(shape)
+        return shapes
+
+
+def coarse_to_fine(
+    frame0: NDArray,
+    frame1: NDArray,
+    solver: Solver,
+    pyramid: Pyramid,
+    kernels: ModuleType,
+    initial_flow: NDArray | None = None,
+) -> NDArray:
+    """Estimate a flow level by level, from the coarsest to the finest.
+
+    Parameters
+    ----------
+    frame0, frame1 : float32 array of shape (height, width)
+        Intensities in [0, 1].
+    solver : Solver
+    pyramid : Pyramid
+    kernels : module
+        The kernels of the device to compute on.
+    initial_flow : float32 array of shape (height, width, 2) or None
+        Where to start; None starts from rest.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 2), float32
+    """
+    shape = frame0.shape
+    flow = None if initial_flow is None else _planes(initial_flow)
+    levels = _frame_pyramid(frame0, frame1, pyramid, kernels)
+    while levels:
+        frames = levels.pop()
+        flow = _flow_at(frames.shape[1:], flow, kernels)
+        _refine(frames, flow, solver, pyramid, kernels)
+        _logger.debug("level of %d x %d pixels done", *frames.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(_flow_at(shape, flow, kernels), 0, -1))
+
+
+def _planes(flow: NDArray) -> NDArray:
+    return np.ascontiguousarray(np.moveaxis(flow, -1, 0))
+
+
+def _frame_pyramid(
+    frame0: NDArray, frame1: NDArray, pyramid: Pyramid, kernels: ModuleType
+) -> list[NDArray]:
+    """Return both frames at every level, finest first, each of shape (2, height, width)."""
+    height, width = frame0.shape
+    shapes = pyramid.shapes(height, width)
+    finest = np.empty((2, *shapes[0]), np.float32)
+    for frame, out in zip((frame0, frame1), finest):
+        resize(frame[np.newaxis], out[np.newaxis], kernels, prefilter_sigma=pyramid.prefilter_sigma)
+    levels = [finest]
+    for shape in shapes[1:]:
+        out = np.empty((2, *shape), np.float32)
+        resize(levels[-1], out, kernels)
+        levels.append(out)
+    return levels
+
+
+def _flow_at(shape: tuple[int, int], flow: NDArray | None, kernels: ModuleType) -> NDArray:
+    """Return a flow resized to a shape, its vectors scaled with it; at rest where it is None."""
+    if flow is None:
+        return np.zeros((2, *shape), np.float32)
+    if flow.shape[1:] == tuple(shape):
+        return flow
+    out = np.empty((2, *shape), np.float32)
+    resize(flow, out, kernels, factor=(shape[1] / flow.shape[2], shape[0] / flow.shape[1]))
+    return out
+
+
+def _refine(
+    frames: NDArray, flow: NDArray, solver: Solver, pyramid: Pyramid, kernels: ModuleType
+) -> None:
+    """Warp and solve repeatedly on one level; changes the flow in place."""
+    warped = np.empty_like(frames[0])
+    out = np.empty_like(flow)
+    for step in range(pyramid.n_warps):
+        kernels.warp(frames[1], flow, warped)
+        progress = step / max(pyramid.n_warps - 1, 1)
+        solver(kernels, frames[0], warped, flow, out, progress)
+        if pyramid.median_filter:
+            kernels.median(out, flow)
+        else:
+            flow[:] = out
+
+
+def resize(
+    planes: NDArray,
+    out: NDArray,
+    kernels: ModuleType,
+    *,
+    factor: tuple[float, ...] | None = None,
+    prefilter_sigma: float = 0.0,
+) -> None:
+    """Resize a stack of planes: linear interpolation, after a Gaussian where they shrink.
+
+    Parameters
+    ----------
+    planes : float32 array of shape (n, height, width)
+    out : float32 array of shape (n, new_height, new_width)
+    kernels : module
+    factor : tuple of n floats or None
+        What the values are multiplied by.
+    prefilter_sigma : float
+        Standard deviation of a further Gaussian, in pixels of the result.
+    """
+    column_start, column_weights = resampling_weights(
+        planes.shape[2], out.shape[2], prefilter_sigma
+    )
+    row_start, row_weights = resampling_weights(planes.shape[1], out.shape[1], prefilter_sigma)
+    kernels.resample(
+        planes,
+        out,
+        row_start,
+        row_weights,
+        column_start,
+        np.ascontiguousarray(column_weights.T),
+        np.asarray(factor or [1.0] * len(planes), np.float32),
+    )
+
+
+@functools.lru_cache(maxsize=256)  # the levels of a video's frames are all alike
+def resampling_weights(size: int, new_size: int, prefilter_sigma: float) -> tuple[NDArray, NDArray]:
+    """Return the samples and weights that make each sample of a resized axis.
+
+    A Gaussian against aliasing, of half the standard deviation that two samples of the result would
+    need to be told apart, then linear interpolation between pixel centres. Beyond the ends the
+    first and last sample are repeated.
+
+    Returns
+    -------
+    start : int64 array of shape (new_size,)
+    weights : float32 array of shape (new_size, n_taps)
+        Rows sum to one.
+    """
+    scale = size / new_size
+    sigma = math.sqrt(0.25 * max(scale**2 - 1.0, 0.0) + (prefilter_sigma * scale) ** 2)
+    radius = math.ceil(_TRUNCATE * sigma)
+    gaussian = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-6)) ** 2)
+    gaussian /= gaussian.sum()
+
+    centre = np.clip((np.arange(new_size) + 0.5) * scale - 0.5, 0.0, size - 1.0)
+    left = np.floor(centre).astype(np.int64)
+    part = (centre - left)[:, np.newaxis]
+    weights = np.zeros((new_size, gaussian.size + 1))
+    weights[:, :-1] = (1.0 - part) * gaussian
+    weights[:, 1:] += part * gaussian
+    return _fold_into_range(left - radius, weights, size)
+
+
+def _fold_into_range(first: NDArray, weights: NDArray, size: int) -> tuple[NDArray, NDArray]:
+    """Move weights of samples outside 0 ... size - 1 to the nearest sample inside."""
+    n_taps = min(weights.shape[1], size)
+    sample = np.clip(first[:, np.newaxis] + np.arange(weights.shape[1]), 0, size - 1)
+    start = np.clip(first, 0, size - n_taps)
+    folded = np.zeros((len(first), n_taps))
+    lines = np.arange(len(first))[:, np.newaxis]
+    np.add.at(folded, (lines, sample - start[:, np.newaxis]), weights)
+    return start, folded.astype(np.float32)
