@@ -62,11 +62,10 @@ def cache_dir() -> Path | None:
     """Return the folder for code made from the present sources, or None where there is none."""
     if os.environ.get("FASTMOTION_DISABLE_CACHE", "0") not in ("", "0"):
         return None
-    stamp = _source_stamp()
-    if stamp is None:
+    if _SOURCE_STAMP is None:
         return None
     for root in _roots():
-        folder = root / stamp
+        folder = root / _SOURCE_STAMP
         try:
             is_new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +139,11 @@ def _source_stamp() -> str | None:
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()[:16]
+
+
+# Taken before a kernel is imported: code of sources that are edited while this process runs must
+# not be filed under the edited ones.
+_SOURCE_STAMP = _source_stamp()
 
 
 def _prune(root: Path) -> None:

@@ -6,7 +6,7 @@ Results do not depend on how many bands the rows are dealt out to.
 
 import numpy as np
 
-from fastmotion.core.compile import cpu_kernel, prange
+from fastmotion.core.compile import cpu_function, cpu_kernel, prange
 from fastmotion.flow.kernels import rows
 from fastmotion.flow.kernels.rows import (
     A11,
@@ -92,7 +92,7 @@ def warp(image, flow, out):
             )
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _four_samples(i, size):
     # Unsigned: a possibly negative index would be wrapped around, which blocks SIMD.
     last = np.int32(size - 1)
@@ -102,7 +102,7 @@ def _four_samples(i, size):
     return before, np.uint32(i), after, beyond
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _mix(pixels, y, width, x0, x1, x2, x3, a0, a1, a2, a3):
     start = y * np.uint32(width)
     return (
@@ -135,7 +135,7 @@ def median(planes, out):
             rows.median(target[y], window)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _fill_derivative_buffers(mean, difference, slope, frame0, frame1, y):
     """Put row y (or the border's, outside) of both frames into the five-row ring buffers."""
     slot = (y + 5) % 5
@@ -144,7 +144,7 @@ def _fill_derivative_buffers(mean, difference, slope, frame0, frame1, y):
     rows.derive_along(slope[slot], mean[slot])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _derivatives(out, mean, difference, slope, y):
     """Write the derivatives of row y from the ring buffers, filled up to row y + 2."""
     width = out.shape[1]
@@ -199,7 +199,7 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
         )
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _relax_band(
     frame0, warped, base, flow, out, functional, n_sweeps, omega, max_update, first, stop
 ):
@@ -264,7 +264,7 @@ def _relax_band(
                 rows.limit_change(out[k, row], base[k, row], max_update)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _data_equations(equations, derivatives, base, flow, scratch, y, functional):
     u0, v0, u, v = base[0, y], base[1, y], flow[0, y], flow[1, y]
     inside = scratch[0]
@@ -276,7 +276,7 @@ def _data_equations(equations, derivatives, base, flow, scratch, y, functional):
         )
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _weights_right(weights, image, flow, y, functional):
     last = weights.size - 1
     rows.smoothness_weights(
@@ -292,7 +292,7 @@ def _weights_right(weights, image, flow, y, functional):
     weights[last] = ZERO
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _weights_below(weights, image, flow, y, functional):
     if y == image.shape[0] - 1:
         weights[:] = ZERO
@@ -309,7 +309,7 @@ def _weights_below(weights, image, flow, y, functional):
     )
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _store_system(system, flow, equations, right, below, y):
     rows.split_columns(system[_U], flow[0, y])
     rows.split_columns(system[_V], flow[1, y])
@@ -319,7 +319,7 @@ def _store_system(system, flow, equations, right, below, y):
     rows.split_columns(system[_W_BELOW], below)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _relax_row(row, above, below, parity, width, omega):
     """Relax the columns of one parity; pixel k of theirs stands at 1 + k, between two others."""
     other = 1 - parity
@@ -374,7 +374,7 @@ def solve_windows(frame0, warped, flow, out, confidence, window, functional, n_b
         _solve_band(frame0, warped, flow, out, confidence, window, functional, first, stop)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _solve_band(frame0, warped, flow, out, confidence, window, functional, first, stop):
     """Solve the rows first to stop - 1; the windows' horizontal sums wait in a ring of rows."""
     height, width = frame0.shape
@@ -412,7 +412,7 @@ def _solve_band(frame0, warped, flow, out, confidence, window, functional, first
                 rows.eigenvalues(confidence[row], sums)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _sum_along(out, padded, window):
     """Write the window's sums along a row, which is padded with zeros by the window's radius."""
     radius = window.size - 1
@@ -427,7 +427,7 @@ def _sum_along(out, padded, window):
         )
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _sum_across(out, ring, plane, row, height, window):
     """Write the window's sums across the rows of a ring; rows outside the image count nothing."""
     period = ring.shape[0]

@@ -7,7 +7,7 @@ side.
 
 import numpy as np
 
-from fastmotion.core.compile import cpu_kernel
+from fastmotion.core.compile import cpu_function
 from fastmotion.flow.kernels.scalar import (
     HALF,
     ONE,
@@ -37,14 +37,14 @@ A11, A12, A22, B1, B2 = range(5)
 N_EQUATIONS = 5
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def copy(target, source):
     """Copy a row."""
     for x in range(target.size):
         target[x] = source[x]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def pad(target, source):
     """Copy a row into a padded one, repeating the pixels at its ends."""
     width = source.size
@@ -54,7 +54,7 @@ def pad(target, source):
         target[PAD + width + k] = source[width - 1]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def mean_and_difference(mean, difference, row0, row1):
     """Write the mean of two rows and their difference to padded rows."""
     width = row0.size
@@ -70,7 +70,7 @@ def mean_and_difference(mean, difference, row0, row1):
         difference[PAD + width + k] = d[width - 1]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def derive_along(out, padded):
     """Write the first derivative of a padded row along itself."""
     width = out.size
@@ -82,14 +82,14 @@ def derive_along(out, padded):
         out[x] = first_difference(a[x], b[x], d[x], e[x])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def derive_across(out, a, b, d, e):
     """Write the first derivative across five rows, of which the middle one does not count."""
     for x in range(out.size):
         out[x] = first_difference(a[x], b[x], d[x], e[x])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def derive_twice_along(out, padded):
     """Write the second derivative of a padded row along itself."""
     width = out.size
@@ -102,14 +102,14 @@ def derive_twice_along(out, padded):
         out[x] = second_difference(a[x], b[x], c[x], d[x], e[x])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def derive_twice_across(out, a, b, c, d, e):
     """Write the second derivative across five rows."""
     for x in range(out.size):
         out[x] = second_difference(a[x], b[x], c[x], d[x], e[x])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def mark_inside(inside, u, v, y, height):
     """Write 1 where the flow of row y ends on the image and 0 elsewhere."""
     width = np.float32(u.size)
@@ -117,7 +117,7 @@ def mark_inside(inside, u, v, y, height):
         inside[x] = is_inside(np.float32(x) + u[x], y + v[x], width, height)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def penalize(squared, epsilon2, exponent):
     """Turn a row of squared arguments into the weights of a penalty, in place."""
     if exponent == ONE:
@@ -130,7 +130,7 @@ def penalize(squared, epsilon2, exponent):
             squared[x] = generalized_charbonnier(squared[x], epsilon2, exponent)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def brightness_equations(equations, derivatives, u0, v0, u, v, inside, weight, functional):
     """Write the normal equations of brightness constancy, linearised at the flow (u0, v0).
 
@@ -162,7 +162,7 @@ def brightness_equations(equations, derivatives, u0, v0, u, v, inside, weight, f
         b2[x] = gy[x] * target
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def add_gradient_equations(equations, derivatives, u0, v0, u, v, inside, weights, functional):
     """Add the normal equations of the constancy of both gradient components, under one penalty."""
     gxx = derivatives[DXX]
@@ -203,7 +203,7 @@ def add_gradient_equations(equations, derivatives, u0, v0, u, v, inside, weights
         b2[x] += gxy[x] * target_x + gyy[x] * target_y
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def smoothness_weights(weight, image, image_next, u, u_next, v, v_next, functional):
     """Write the weights of the edges from each pixel to its neighbour in the ``_next`` rows."""
     for x in range(weight.size):
@@ -216,7 +216,7 @@ def smoothness_weights(weight, image, image_next, u, u_next, v, v_next, function
         weight[x] *= functional.smoothness / (ONE + functional.edge * step * step)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def invert_equations(equations, right, below, above, total):
     """Replace each pixel's 2 x 2 matrix, its edges' weights added, by the inverse."""
     copy(total, right)
@@ -232,7 +232,7 @@ def invert_equations(equations, right, below, above, total):
         a11[x], a12[x], a22[x] = inverse_2x2(a11[x] + weight, a12[x], a22[x] + weight)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def split_columns(columns, row):
     """Write the even columns of a row to ``columns[0]`` and the odd ones to ``columns[1]``.
 
@@ -248,7 +248,7 @@ def split_columns(columns, row):
         even[half] = row[row.size - 1]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def join_columns(row, columns):
     """Write the row that `split_columns` has split."""
     even = columns[0, 1:]
@@ -261,7 +261,7 @@ def join_columns(row, columns):
         row[row.size - 1] = even[half]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def relax(
     u, v, u_left, u_right, u_above, u_below, v_left, v_right, v_above, v_below,
     i11, i12, i22, b1, b2, w_left, w_right, w_above, w_below, omega,
@@ -286,14 +286,14 @@ def relax(
         v[k] = over_relax(v[k], i12[k] * s + i22[k] * t, omega)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def limit_change(row, base, most):
     """Clip a row to within ``most`` of another one."""
     for x in range(row.size):
         row[x] = clamp(row[x], base[x] - most, base[x] + most)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def order(lower, upper):
     """Exchange the pixels of two rows where they are out of order."""
     for x in range(lower.size):
@@ -303,7 +303,7 @@ def order(lower, upper):
         upper[x] = max(a, b)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def sort_columns(rows):
     """Sort the columns of five rows in place."""
     order(rows[0], rows[1])
@@ -317,7 +317,7 @@ def sort_columns(rows):
     order(rows[1], rows[2])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def median(out, rows):
     """Write the medians of 5 x 5 windows; the columns of the five padded rows are sorted."""
     width = out.size
@@ -337,7 +337,7 @@ def median(out, rows):
         )  # fmt: skip
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def _shifts(padded, width):
     return (
         padded[:width],
@@ -348,7 +348,7 @@ def _shifts(padded, width):
     )
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def window_products(products, first, derivatives, inside, functional):
     """Write what the windows of Lucas-Kanade sum, from column ``first`` on.
 
@@ -386,28 +386,28 @@ def window_products(products, first, derivatives, inside, functional):
         b2[x] += w * (gxy[x] * gxt[x] + gyy[x] * gyt[x])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def scale_row(out, row, weight):
     """Write a row times a number."""
     for x in range(out.size):
         out[x] = weight * row[x]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def add_scaled(out, row, weight):
     """Add a row times a number."""
     for x in range(out.size):
         out[x] += weight * row[x]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def add_scaled_pair(out, row0, row1, weight):
     """Add the sum of two rows times a number."""
     for x in range(out.size):
         out[x] += weight * (row0[x] + row1[x])
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def gather(out, row, start, weights):
     """Write weighted sums of consecutive pixels, ``start`` telling where each sum begins."""
     out[:] = ZERO
@@ -418,7 +418,7 @@ def gather(out, row, start, weights):
             out[x] += taps[x] * shifted[np.uint64(start[x])]
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def solve_window(u_out, v_out, u, v, sums, functional):
     """Write the flow that solves each pixel's regularised normal equations."""
     a11 = sums[A11]
@@ -436,7 +436,7 @@ def solve_window(u_out, v_out, u, v, sums, functional):
         v_out[x] = v[x] + clamp(dv, -functional.max_update, functional.max_update)
 
 
-@cpu_kernel(fastmath="reassociate")
+@cpu_function
 def eigenvalues(out, sums):
     """Write the smaller eigenvalue of each pixel's 2 x 2 matrix."""
     a11 = sums[A11]
