@@ -9,21 +9,27 @@ import numpy as np
 
 from fastmotion.core.compile import cpu_function
 from fastmotion.flow.kernels.scalar import (
-    HALF,
-    ONE,
     ZERO,
-    charbonnier,
-    clamp,
+    constancy_distance2,
     constancy_scale,
+    constancy_side,
+    edge_weight,
     first_difference,
-    generalized_charbonnier,
     inverse_2x2,
     is_inside,
+    mean_and_step,
     median_of_sorted_columns,
-    over_relax,
+    normal_matrix,
+    normal_side,
+    penalty_weight,
+    pull,
+    relax_pixel,
     robust_weight,
     second_difference,
     smaller_eigenvalue,
+    squared_length,
+    stay_within,
+    window_update,
 )
 
 PAD = 2
@@ -61,8 +67,7 @@ def mean_and_difference(mean, difference, row0, row1):
     m = mean[PAD : PAD + width]
     d = difference[PAD : PAD + width]
     for x in range(width):
-        m[x] = HALF * (row0[x] + row1[x])
-        d[x] = row1[x] - row0[x]
+        m[x], d[x] = mean_and_step(row0[x], row1[x])
     for k in range(PAD):
         mean[k] = m[0]
         difference[k] = d[0]
@@ -120,14 +125,8 @@ def mark_inside(inside, u, v, y, height):
 @cpu_function
 def penalize(squared, epsilon2, exponent):
     """Turn a row of squared arguments into the weights of a penalty, in place."""
-    if exponent == ONE:
-        squared[:] = ONE
-    elif exponent == HALF:
-        for x in range(squared.size):
-            squared[x] = charbonnier(squared[x], epsilon2)
-    else:
-        for x in range(squared.size):
-            squared[x] = generalized_charbonnier(squared[x], epsilon2, exponent)
+    for x in range(squared.size):
+        squared[x] = penalty_weight(squared[x], epsilon2, exponent)
 
 
 @cpu_function
@@ -140,9 +139,15 @@ def brightness_equations(equations, derivatives, u0, v0, u, v, inside, weight, f
     gy = derivatives[DY]
     gt = derivatives[DT]
     for x in range(weight.size):
-        scale = constancy_scale(gx[x], gy[x], functional.normalize, functional.zeta2)
-        residual = gt[x] + gx[x] * (u[x] - u0[x]) + gy[x] * (v[x] - v0[x])
-        weight[x] = scale * residual * residual
+        weight[x] = constancy_distance2(
+            gx[x],
+            gy[x],
+            gt[x],
+            u[x] - u0[x],
+            v[x] - v0[x],
+            functional.normalize,
+            functional.zeta2,
+        )
     penalize(weight, functional.data_epsilon2, functional.data_exponent)
     a11 = equations[A11]
     a12 = equations[A12]
@@ -151,15 +156,12 @@ def brightness_equations(equations, derivatives, u0, v0, u, v, inside, weight, f
         scale = constancy_scale(gx[x], gy[x], functional.normalize, functional.zeta2)
         w = inside[x] * functional.brightness * scale * weight[x]
         weight[x] = w
-        a11[x] = w * gx[x] * gx[x]
-        a12[x] = w * gx[x] * gy[x]
-        a22[x] = w * gy[x] * gy[x]
+        a11[x], a12[x], a22[x] = normal_matrix(w, gx[x], gy[x])
     b1 = equations[B1]
     b2 = equations[B2]
     for x in range(weight.size):
-        target = weight[x] * (gx[x] * u0[x] + gy[x] * v0[x] - gt[x])
-        b1[x] = gx[x] * target
-        b2[x] = gy[x] * target
+        c = constancy_side(gx[x], gy[x], gt[x], u0[x], v0[x])
+        b1[x], b2[x] = normal_side(weight[x], gx[x], gy[x], c)
 
 
 @cpu_function
@@ -172,48 +174,47 @@ def add_gradient_equations(equations, derivatives, u0, v0, u, v, inside, weights
     gyt = derivatives[DYT]
     wx = weights[0]
     wy = weights[1]
+    normalize = functional.normalize
+    zeta2 = functional.gradient_zeta2
     for x in range(wx.size):
         du = u[x] - u0[x]
         dv = v[x] - v0[x]
-        scale_x = constancy_scale(gxx[x], gxy[x], functional.normalize, functional.gradient_zeta2)
-        scale_y = constancy_scale(gxy[x], gyy[x], functional.normalize, functional.gradient_zeta2)
-        rx = gxt[x] + gxx[x] * du + gxy[x] * dv
-        ry = gyt[x] + gxy[x] * du + gyy[x] * dv
-        wx[x] = scale_x * rx * rx + scale_y * ry * ry
+        wx[x] = constancy_distance2(
+            gxx[x], gxy[x], gxt[x], du, dv, normalize, zeta2
+        ) + constancy_distance2(gxy[x], gyy[x], gyt[x], du, dv, normalize, zeta2)
     penalize(wx, functional.data_epsilon2, functional.data_exponent)
     for x in range(wx.size):
-        scale_x = constancy_scale(gxx[x], gxy[x], functional.normalize, functional.gradient_zeta2)
-        scale_y = constancy_scale(gxy[x], gyy[x], functional.normalize, functional.gradient_zeta2)
         w = inside[x] * functional.gradient * wx[x]
-        wx[x] = w * scale_x
-        wy[x] = w * scale_y
+        wx[x] = w * constancy_scale(gxx[x], gxy[x], normalize, zeta2)
+        wy[x] = w * constancy_scale(gxy[x], gyy[x], normalize, zeta2)
     a11 = equations[A11]
     a12 = equations[A12]
     a22 = equations[A22]
     for x in range(wx.size):
-        a11[x] += wx[x] * gxx[x] * gxx[x] + wy[x] * gxy[x] * gxy[x]
-        a12[x] += wx[x] * gxx[x] * gxy[x] + wy[x] * gxy[x] * gyy[x]
-        a22[x] += wx[x] * gxy[x] * gxy[x] + wy[x] * gyy[x] * gyy[x]
+        x11, x12, x22 = normal_matrix(wx[x], gxx[x], gxy[x])
+        y11, y12, y22 = normal_matrix(wy[x], gxy[x], gyy[x])
+        a11[x] += x11 + y11
+        a12[x] += x12 + y12
+        a22[x] += x22 + y22
     b1 = equations[B1]
     b2 = equations[B2]
     for x in range(wx.size):
-        target_x = wx[x] * (gxx[x] * u0[x] + gxy[x] * v0[x] - gxt[x])
-        target_y = wy[x] * (gxy[x] * u0[x] + gyy[x] * v0[x] - gyt[x])
-        b1[x] += gxx[x] * target_x + gxy[x] * target_y
-        b2[x] += gxy[x] * target_x + gyy[x] * target_y
+        cx = constancy_side(gxx[x], gxy[x], gxt[x], u0[x], v0[x])
+        cy = constancy_side(gxy[x], gyy[x], gyt[x], u0[x], v0[x])
+        x1, x2 = normal_side(wx[x], gxx[x], gxy[x], cx)
+        y1, y2 = normal_side(wy[x], gxy[x], gyy[x], cy)
+        b1[x] += x1 + y1
+        b2[x] += x2 + y2
 
 
 @cpu_function
 def smoothness_weights(weight, image, image_next, u, u_next, v, v_next, functional):
     """Write the weights of the edges from each pixel to its neighbour in the ``_next`` rows."""
     for x in range(weight.size):
-        du = u_next[x] - u[x]
-        dv = v_next[x] - v[x]
-        weight[x] = du * du + dv * dv
+        weight[x] = squared_length(u_next[x] - u[x], v_next[x] - v[x])
     penalize(weight, functional.smoothness_epsilon2, functional.smoothness_exponent)
     for x in range(weight.size):
-        step = image_next[x] - image[x]
-        weight[x] *= functional.smoothness / (ONE + functional.edge * step * step)
+        weight[x] *= edge_weight(image_next[x] - image[x], functional.smoothness, functional.edge)
 
 
 @cpu_function
@@ -268,29 +269,22 @@ def relax(
 ):  # fmt: skip
     """Over-relax the pixels of one colour of a row; their neighbours are of the other colour."""
     for k in range(u.size):
-        s = (
-            b1[k]
-            + w_left[k] * u_left[k]
-            + w_right[k] * u_right[k]
-            + w_above[k] * u_above[k]
-            + w_below[k] * u_below[k]
-        )
-        t = (
-            b2[k]
-            + w_left[k] * v_left[k]
-            + w_right[k] * v_right[k]
-            + w_above[k] * v_above[k]
-            + w_below[k] * v_below[k]
-        )
-        u[k] = over_relax(u[k], i11[k] * s + i12[k] * t, omega)
-        v[k] = over_relax(v[k], i12[k] * s + i22[k] * t, omega)
+        s = pull(
+            b1[k], w_left[k], w_right[k], w_above[k], w_below[k],
+            u_left[k], u_right[k], u_above[k], u_below[k],
+        )  # fmt: skip
+        t = pull(
+            b2[k], w_left[k], w_right[k], w_above[k], w_below[k],
+            v_left[k], v_right[k], v_above[k], v_below[k],
+        )  # fmt: skip
+        u[k], v[k] = relax_pixel(u[k], v[k], i11[k], i12[k], i22[k], s, t, omega)
 
 
 @cpu_function
 def limit_change(row, base, most):
     """Clip a row to within ``most`` of another one."""
     for x in range(row.size):
-        row[x] = clamp(row[x], base[x] - most, base[x] + most)
+        row[x] = stay_within(row[x], base[x], most)
 
 
 @cpu_function
@@ -366,24 +360,25 @@ def window_products(products, first, derivatives, inside, functional):
     b2 = products[B2, inner]
     for x in range(inside.size):
         w = inside[x] * robust_weight(gt[x] * gt[x], functional.epsilon2)
-        a11[x] = w * gx[x] * gx[x]
-        a12[x] = w * gx[x] * gy[x]
-        a22[x] = w * gy[x] * gy[x]
-        b1[x] = w * gx[x] * gt[x]
-        b2[x] = w * gy[x] * gt[x]
+        a11[x], a12[x], a22[x] = normal_matrix(w, gx[x], gy[x])
+        b1[x], b2[x] = normal_side(w, gx[x], gy[x], gt[x])
     gxx = derivatives[DXX]
     gxy = derivatives[DXY]
     gyy = derivatives[DYY]
     gxt = derivatives[DXT]
     gyt = derivatives[DYT]
     for x in range(inside.size):
-        squared = gxt[x] * gxt[x] + gyt[x] * gyt[x]
+        squared = squared_length(gxt[x], gyt[x])
         w = functional.gradient * inside[x] * robust_weight(squared, functional.gradient_epsilon2)
-        a11[x] += w * (gxx[x] * gxx[x] + gxy[x] * gxy[x])
-        a12[x] += w * (gxx[x] * gxy[x] + gxy[x] * gyy[x])
-        a22[x] += w * (gxy[x] * gxy[x] + gyy[x] * gyy[x])
-        b1[x] += w * (gxx[x] * gxt[x] + gxy[x] * gyt[x])
-        b2[x] += w * (gxy[x] * gxt[x] + gyy[x] * gyt[x])
+        x11, x12, x22 = normal_matrix(w, gxx[x], gxy[x])
+        y11, y12, y22 = normal_matrix(w, gxy[x], gyy[x])
+        x1, x2 = normal_side(w, gxx[x], gxy[x], gxt[x])
+        y1, y2 = normal_side(w, gxy[x], gyy[x], gyt[x])
+        a11[x] += x11 + y11
+        a12[x] += x12 + y12
+        a22[x] += x22 + y22
+        b1[x] += x1 + y1
+        b2[x] += x2 + y2
 
 
 @cpu_function
@@ -427,13 +422,11 @@ def solve_window(u_out, v_out, u, v, sums, functional):
     b1 = sums[B1]
     b2 = sums[B2]
     for x in range(u.size):
-        i11, i12, i22 = inverse_2x2(
-            a11[x] + functional.regularization, a12[x], a22[x] + functional.regularization
+        du, dv = window_update(
+            a11[x], a12[x], a22[x], b1[x], b2[x], functional.regularization, functional.max_update
         )
-        du = -(i11 * b1[x] + i12 * b2[x])
-        dv = -(i12 * b1[x] + i22 * b2[x])
-        u_out[x] = u[x] + clamp(du, -functional.max_update, functional.max_update)
-        v_out[x] = v[x] + clamp(dv, -functional.max_update, functional.max_update)
+        u_out[x] = u[x] + du
+        v_out[x] = v[x] + dv
 
 
 @cpu_function

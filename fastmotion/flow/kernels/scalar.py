@@ -28,6 +28,12 @@ _TINY = np.float32(1e-30)
 
 
 @scalar
+def mean_and_step(a, b):
+    """Return the mean of two numbers, and the second less the first."""
+    return HALF * (a + b), b - a
+
+
+@scalar
 def first_difference(a, b, d, e):
     """Return the derivative at the middle of five equidistant samples a b c d e."""
     return _FIRST_NEAR * (d - b) - _FIRST_FAR * (e - a)
@@ -77,6 +83,32 @@ def constancy_scale(gx, gy, normalize, zeta2):
 
 
 @scalar
+def constancy_distance2(gx, gy, gt, du, dv, normalize, zeta2):
+    """Return the scaled square of the residual ``gx du + gy dv + gt`` of a linearised constancy."""
+    residual = gt + gx * du + gy * dv
+    return constancy_scale(gx, gy, normalize, zeta2) * residual * residual
+
+
+@scalar
+def constancy_side(gx, gy, gt, u0, v0):
+    """Return c for which a constancy linearised at (u0, v0) reads ``gx u + gy v = c``."""
+    return gx * u0 + gy * v0 - gt
+
+
+@scalar
+def normal_matrix(weight, gx, gy):
+    """Return the elements 11, 12, 22 of the normal matrix of one equation ``gx u + gy v = c``."""
+    return weight * gx * gx, weight * gx * gy, weight * gy * gy
+
+
+@scalar
+def normal_side(weight, gx, gy, c):
+    """Return the right-hand side of the normal equations of one equation ``gx u + gy v = c``."""
+    weighted = weight * c
+    return gx * weighted, gy * weighted
+
+
+@scalar
 def charbonnier(squared, epsilon2):
     """Return the derivative of sqrt(s^2 + epsilon^2) to s^2, times two."""
     return ONE / math.sqrt(squared + epsilon2)
@@ -95,6 +127,28 @@ def generalized_charbonnier(squared, epsilon2, exponent):
 
 
 @scalar
+def penalty_weight(squared, epsilon2, exponent):
+    """Return the derivative of (s^2 + epsilon^2)^exponent to s^2, up to a factor; at 1 it is 1."""
+    if exponent == ONE:
+        return ONE
+    if exponent == HALF:
+        return charbonnier(squared, epsilon2)
+    return generalized_charbonnier(squared, epsilon2, exponent)
+
+
+@scalar
+def squared_length(x, y):
+    """Return the squared length of a vector."""
+    return x * x + y * y
+
+
+@scalar
+def edge_weight(step, smoothness, edge):
+    """Return the weight of smoothness between two pixels whose intensities differ by a step."""
+    return smoothness / (ONE + edge * step * step)
+
+
+@scalar
 def inverse_2x2(a, b, c):
     """Return the inverse ``[[p, q], [q, r]]`` of the symmetric ``[[a, b], [b, c]]`` as p, q, r."""
     scale = ONE / (a * c - b * b + _TINY)
@@ -109,9 +163,36 @@ def smaller_eigenvalue(a, b, c):
 
 
 @scalar
+def pull(b, w_left, w_right, w_above, w_below, left, right, above, below):
+    """Return the right-hand side of a pixel's equation, its four neighbours included."""
+    return b + w_left * left + w_right * right + w_above * above + w_below * below
+
+
+@scalar
 def over_relax(value, solution, omega):
     """Return a value moved ``omega`` of the way to the solution of its equation (SOR)."""
     return value + omega * (solution - value)
+
+
+@scalar
+def relax_pixel(u, v, i11, i12, i22, s, t, omega):
+    """Return a pixel's flow over-relaxed; I is its inverse matrix, (s, t) its right-hand side."""
+    return over_relax(u, i11 * s + i12 * t, omega), over_relax(v, i12 * s + i22 * t, omega)
+
+
+@scalar
+def stay_within(value, base, most):
+    """Return the value, or where it is further from base than ``most``, the nearest that is not."""
+    return clamp(value, base - most, base + most)
+
+
+@scalar
+def window_update(a11, a12, a22, b1, b2, regularization, max_update):
+    """Return the change of the flow that solves a window's regularised normal equations."""
+    i11, i12, i22 = inverse_2x2(a11 + regularization, a12, a22 + regularization)
+    du = clamp(-(i11 * b1 + i12 * b2), -max_update, max_update)
+    dv = clamp(-(i12 * b1 + i22 * b2), -max_update, max_update)
+    return du, dv
 
 
 @scalar
