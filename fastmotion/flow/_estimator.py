@@ -28,6 +28,7 @@ COMMON_CONSTRAINTS: dict[str, list] = {
     "pyramid_factor": [Interval(Real, 0.1, 0.95, closed="both")],
     "finest_scale": [Interval(Integral, 0, None, closed="left")],
     "n_warps": [Interval(Integral, 1, None, closed="left")],
+    "n_finest_warps": [Interval(Integral, 1, None, closed="left"), None],
     "prefilter_sigma": [Interval(Real, 0, None, closed="left")],
     "median_filter": ["boolean"],
     "max_update": [Interval(Real, 0, None, closed="neither")],
@@ -53,6 +54,7 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
             min_size=MIN_SIZE,
             prefilter_sigma=self.prefilter_sigma,
             n_warps=self.n_warps,
+            n_finest_warps=self.n_finest_warps,
             median_filter=self.median_filter,
         )
 

@@ -120,6 +120,8 @@ class HornSchunck(DenseFlow):
         Over-relaxation factor, in (0, 2).
     n_warps : int, default=5
         Warps per level of the pyramid.
+    n_finest_warps : int or None, default=None
+        Warps of the finest level, which costs most of the time; None for ``n_warps``.
     max_update : float, default=1.5
         Largest change of a component of the flow per warp, in pixels; may be infinite.
     median_filter : bool, default=True
@@ -210,6 +212,7 @@ class HornSchunck(DenseFlow):
         n_sweeps: int = 7,
         omega: float = 1.9,
         n_warps: int = 5,
+        n_finest_warps: int | None = None,
         max_update: float = 1.5,
         median_filter: bool = True,
         prefilter_sigma: float = 0.75,
@@ -227,6 +230,7 @@ class HornSchunck(DenseFlow):
         self.n_sweeps = n_sweeps
         self.omega = omega
         self.n_warps = n_warps
+        self.n_finest_warps = n_finest_warps
         self.max_update = max_update
         self.median_filter = median_filter
         self.prefilter_sigma = prefilter_sigma

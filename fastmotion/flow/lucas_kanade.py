@@ -99,6 +99,8 @@ class LucasKanade(DenseFlow):
         equations.
     n_warps : int, default=5
         Warps, each with one solution of the equations, per level of the pyramid.
+    n_finest_warps : int or None, default=None
+        Warps of the finest level, which costs most of the time; None for ``n_warps``.
     max_update : float, default=1.0
         Largest change of a component of the flow per warp, in pixels; may be infinite.
     median_filter : bool, default=True
@@ -183,6 +185,7 @@ class LucasKanade(DenseFlow):
         regularization: float = 3e-5,
         gradient_weight: float = 2.0,
         n_warps: int = 5,
+        n_finest_warps: int | None = None,
         max_update: float = 1.0,
         median_filter: bool = True,
         prefilter_sigma: float = 0.7,
@@ -197,6 +200,7 @@ class LucasKanade(DenseFlow):
         self.regularization = regularization
         self.gradient_weight = gradient_weight
         self.n_warps = n_warps
+        self.n_finest_warps = n_finest_warps
         self.max_update = max_update
         self.median_filter = median_filter
         self.prefilter_sigma = prefilter_sigma

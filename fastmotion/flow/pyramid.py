@@ -58,6 +58,8 @@ class Pyramid:
         Standard deviation, in pixels of the finest level, of the Gaussian that smooths the frames.
     n_warps : int
         Warps per level.
+    n_finest_warps : int or None
+        Warps of the finest level; None for as many as on the others.
     median_filter : bool
         Whether the flow is median-filtered (5 x 5) after every warp.
     """
@@ -68,6 +70,7 @@ class Pyramid:
     min_size: int
     prefilter_sigma: float
     n_warps: int
+    n_finest_warps: int | None
     median_filter: bool
 
     def shapes(self, height: int, width: int) -> list[tuple[int, int]]:
@@ -114,9 +117,9 @@ def coarse_to_fine(
     while levels:
         frames = levels.pop()
         flow = _flow_at(frames.shape[1:], flow, kernels)
-        _refine(frames, flow, solver, pyramid, kernels)
+        _refine(frames, flow, solver, pyramid, kernels, is_finest=not levels)
         _logger.debug("level of %d x %d pixels done", *frames.shape[1:])
-    return np.ascontiguousarray(np.moveaxis(_flow_at(shape, flow, kernels), 0, -1))
+    return np.stack(_flow_at(shape, flow, kernels), axis=-1)
 
 
 def _planes(flow: NDArray) -> NDArray:
@@ -152,14 +155,22 @@ def _flow_at(shape: tuple[int, int], flow: NDArray | None, kernels: ModuleType) 
 
 
 def _refine(
-    frames: NDArray, flow: NDArray, solver: Solver, pyramid: Pyramid, kernels: ModuleType
+    frames: NDArray,
+    flow: NDArray,
+    solver: Solver,
+    pyramid: Pyramid,
+    kernels: ModuleType,
+    is_finest: bool,
 ) -> None:
     """Warp and solve repeatedly on one level; changes the flow in place."""
+    n_warps = pyramid.n_warps
+    if is_finest and pyramid.n_finest_warps is not None:
+        n_warps = pyramid.n_finest_warps
     warped = np.empty_like(frames[0])
     out = np.empty_like(flow)
-    for step in range(pyramid.n_warps):
+    for step in range(n_warps):
         kernels.warp(frames[1], flow, warped)
-        progress = step / max(pyramid.n_warps - 1, 1)
+        progress = step / max(n_warps - 1, 1)
         solver(kernels, frames[0], warped, flow, out, progress)
         if pyramid.median_filter:
             kernels.median(out, flow)
@@ -187,17 +198,11 @@ def resize(
     prefilter_sigma : float
         Standard deviation of a further Gaussian, in pixels of the result.
     """
-    column_start, column_weights = resampling_weights(
-        planes.shape[2], out.shape[2], prefilter_sigma
-    )
-    row_start, row_weights = resampling_weights(planes.shape[1], out.shape[1], prefilter_sigma)
     kernels.resample(
         planes,
         out,
-        row_start,
-        row_weights,
-        column_start,
-        np.ascontiguousarray(column_weights.T),
+        *resampling_weights(planes.shape[1], out.shape[1], prefilter_sigma),
+        *resampling_weights(planes.shape[2], out.shape[2], prefilter_sigma),
         np.asarray(factor or [1.0] * len(planes), np.float32),
     )
 
@@ -206,15 +211,15 @@ def resize(
 def resampling_weights(size: int, new_size: int, prefilter_sigma: float) -> tuple[NDArray, NDArray]:
     """Return the samples and weights that make each sample of a resized axis.
 
-    A Gaussian against aliasing, of half the standard deviation that two samples of the result would
-    need to be told apart, then linear interpolation between pixel centres. Beyond the ends the
-    first and last sample are repeated.
+    A Gaussian against aliasing, of half the standard deviation that would tell two samples of the
+    result apart, then linear interpolation between pixel centres.
 
     Returns
     -------
     start : int64 array of shape (new_size,)
-    weights : float32 array of shape (new_size, n_taps)
-        Rows sum to one.
+        The first sample that each one draws on; may lie outside.
+    weights : float32 array of shape (n_taps, new_size)
+        Columns sum to one.
     """
     scale = size / new_size
     sigma = math.sqrt(0.25 * max(scale**2 - 1.0, 0.0) + (prefilter_sigma * scale) ** 2)
@@ -224,19 +229,10 @@ def resampling_weights(size: int, new_size: int, prefilter_sigma: float) -> tupl
 
     centre = np.clip((np.arange(new_size) + 0.5) * scale - 0.5, 0.0, size - 1.0)
     left = np.floor(centre).astype(np.int64)
-    part = (centre - left)[:, np.newaxis]
-    weights = np.zeros((new_size, gaussian.size + 1))
-    weights[:, :-1] = (1.0 - part) * gaussian
-    weights[:, 1:] += part * gaussian
-    return _fold_into_range(left - radius, weights, size)
-
-
-def _fold_into_range(first: NDArray, weights: NDArray, size: int) -> tuple[NDArray, NDArray]:
-    """Move weights of samples outside 0 ... size - 1 to the nearest sample inside."""
-    n_taps = min(weights.shape[1], size)
-    sample = np.clip(first[:, np.newaxis] + np.arange(weights.shape[1]), 0, size - 1)
-    start = np.clip(first, 0, size - n_taps)
-    folded = np.zeros((len(first), n_taps))
-    lines = np.arange(len(first))[:, np.newaxis]
-    np.add.at(folded, (lines, sample - start[:, np.newaxis]), weights)
-    return start, folded.astype(np.float32)
+    part = centre - left
+    weights = np.zeros((gaussian.size + 1, new_size))
+    weights[:-1] = np.outer(gaussian, 1.0 - part)
+    weights[1:] += np.outer(gaussian, part)
+    if not part.any():
+        weights = weights[:-1]
+    return left - radius, np.ascontiguousarray(weights, dtype=np.float32)

@@ -36,26 +36,40 @@ _N_SYSTEM = 9
 def resample(planes, out, row_start, row_weights, column_start, column_weights, factor):
     """Resize a stack of planes with separable weights and multiply them by a factor each.
 
+    Beyond the border its pixels are repeated.
+
     Parameters
     ----------
     planes : float32 array of shape (n, height, width)
     out : float32 array of shape (n, new_height, new_width)
     row_start : int64 array of shape (new_height,)
-        First row that each new row draws on.
-    row_weights : float32 array of shape (new_height, n_row_taps)
+        First row that each new row draws on; may lie outside.
+    row_weights : float32 array of shape (n_row_taps, new_height)
     column_start : int64 array of shape (new_width,)
     column_weights : float32 array of shape (n_column_taps, new_width)
     factor : float32 array of shape (n,)
     """
-    height = out.shape[1]
-    for i in prange(out.shape[0] * height):
-        plane, y = i // height, i % height
-        source = planes[plane]
-        mixed = np.zeros(planes.shape[2], np.float32)
-        for k in range(row_weights.shape[1]):
-            weight = row_weights[y, k] * factor[plane]
-            rows.add_scaled(mixed, source[row_start[y] + k], weight)
-        rows.gather(out[plane, y], mixed, column_start, column_weights)
+    height, width = planes.shape[1:]
+    new_height, new_width = out.shape[1:]
+    margin = column_weights.shape[0]
+    for i in prange(out.shape[0] * new_height):
+        plane, y = i // new_height, i % new_height
+        mixed = np.zeros(width + 2 * margin, np.float32)
+        inner = mixed[margin : margin + width]
+        for k in range(row_weights.shape[0]):
+            source = min(max(row_start[y] + k, 0), height - 1)
+            rows.add_scaled(inner, planes[plane, source], row_weights[k, y] * factor[plane])
+        mixed[:margin] = inner[0]
+        mixed[margin + width :] = inner[width - 1]
+        target = out[plane, y]
+        target[:] = ZERO
+        for k in range(column_weights.shape[0]):
+            taps = column_weights[k]
+            if new_width == width:  # all pixels have the same weights
+                first = margin + column_start[0] + k
+                rows.add_scaled(target, mixed[first : first + width], taps[0])
+            else:
+                rows.add_gathered(target, mixed, column_start, margin + k, taps)
 
 
 @cpu_kernel(parallel=True, fastmath="reassociate")

@@ -403,14 +403,10 @@ def add_scaled_pair(out, row0, row1, weight):
 
 
 @cpu_function
-def gather(out, row, start, weights):
-    """Write weighted sums of consecutive pixels, ``start`` telling where each sum begins."""
-    out[:] = ZERO
-    for k in range(weights.shape[0]):
-        taps = weights[k]
-        shifted = row[k:]
-        for x in range(out.size):
-            out[x] += taps[x] * shifted[np.uint64(start[x])]
+def add_gathered(out, row, start, offset, weight):
+    """Add pixels of a row, each at its ``start`` plus an offset, weighted one by one."""
+    for x in range(out.size):
+        out[x] += weight[x] * row[np.uint64(start[x] + offset)]
 
 
 @cpu_function
