@@ -22,7 +22,15 @@ from fastmotion.flow.kernels.rows import (
     N_EQUATIONS,
     PAD,
 )
-from fastmotion.flow.kernels.scalar import ZERO, clamp, cubic_weights
+from fastmotion.flow.kernels.scalar import (
+    ONE,
+    TWO,
+    ZERO,
+    clamp,
+    cubic_weights,
+    next_relaxation_factor,
+    squared_spectral_radius,
+)
 
 # Rows that one thread smooths with a median at a time.
 _MEDIAN_BLOCK = 16
@@ -198,13 +206,14 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
     functional : VariationalFunctional
     n_sweeps : int
     omega : float32
-        Over-relaxation factor in (0, 2).
+        Over-relaxation factor in [1, 2) that the half-sweeps' factors rise to.
     max_update : float32
         ``out`` stays within this distance of ``base``, per component.
     n_bands : int
-        Bands of rows that threads share out; does not change the result.
+        Most bands of rows that threads share out; does not change the result.
     """
     height = frame0.shape[0]
+    n_bands = max(1, min(n_bands, height // (4 * n_sweeps)))  # they overlap by 2 n_sweeps
     for band in prange(n_bands):
         first = band * height // n_bands
         stop = (band + 1) * height // n_bands
@@ -230,7 +239,7 @@ def _relax_band(
     end = min(height, stop + n_half)
     shrink_top = 1 if begin > 0 else 0
     shrink_bottom = 1 if end < height else 0
-    period = n_half + 4
+    period = min(n_half, height) + 4
     system = np.zeros((period, _N_SYSTEM, 2, width // 2 + 3), np.float32)
     nothing = np.zeros((_N_SYSTEM, 2, width // 2 + 3), np.float32)
 
@@ -242,6 +251,8 @@ def _relax_band(
     scratch = np.empty((3, width), np.float32)
     right = np.zeros(width, np.float32)
     below = np.zeros((2, width), np.float32)
+    factors = np.empty(n_half, np.float32)
+    _relaxation_factors(factors, omega)
 
     for y in range(begin - PAD, begin + PAD):
         _fill_derivative_buffers(mean, difference, slope, frame0, warped, y)
@@ -269,13 +280,24 @@ def _relax_band(
                     system[(row + 1) % period],
                     (row + h) % 2,
                     width,
-                    omega,
+                    factors[h],
                 )
         row = y - n_half
         if first <= row and row < stop:
             for k in range(2):
                 rows.join_columns(out[k, row], system[row % period, k])
                 rows.limit_change(out[k, row], base[k, row], max_update)
+
+
+@cpu_function
+def _relaxation_factors(factors, omega):
+    """Write the over-relaxation factors of successive half-sweeps, from 1 towards omega."""
+    squared_radius = squared_spectral_radius(omega)
+    factors[0] = ONE
+    factor = TWO
+    for h in range(1, factors.size):
+        factor = next_relaxation_factor(factor, squared_radius)
+        factors[h] = factor
 
 
 @cpu_function

@@ -10,6 +10,7 @@ import numpy as np
 from fastmotion.core.compile import scalar
 
 ZERO = np.float32(0.0)
+QUARTER = np.float32(0.25)
 HALF = np.float32(0.5)
 ONE = np.float32(1.0)
 THREE_HALVES = np.float32(1.5)
@@ -166,6 +167,26 @@ def smaller_eigenvalue(a, b, c):
 def pull(b, w_left, w_right, w_above, w_below, left, right, above, below):
     """Return the right-hand side of a pixel's equation, its four neighbours included."""
     return b + w_left * left + w_right * right + w_above * above + w_below * below
+
+
+@scalar
+def squared_spectral_radius(omega):
+    """Return the squared spectral radius of the Jacobi iteration whose best factor is omega.
+
+    Young (1971): omega = 2 / (1 + sqrt(1 - radius^2)).
+    """
+    root = TWO / omega - ONE
+    return ONE - root * root
+
+
+@scalar
+def next_relaxation_factor(factor, squared_radius):
+    """Return the factor of a half-sweep from that of the one before; the sequence 1, 2 begins it.
+
+    Chebyshev acceleration (Golub and Varga 1961, section 7): the error never grows, while with a
+    constant factor it does for the first sweeps.
+    """
+    return ONE / (ONE - QUARTER * squared_radius * factor)
 
 
 @scalar
