@@ -31,6 +31,7 @@ COMMON_CONSTRAINTS: dict[str, list] = {
     "n_finest_warps": [Interval(Integral, 1, None, closed="left"), None],
     "prefilter_sigma": [Interval(Real, 0, None, closed="left")],
     "median_filter": ["boolean"],
+    "weighted_median": ["boolean"],
     "max_update": [Interval(Real, 0, None, closed="neither")],
     "n_jobs": [Integral, None],
     "device": [str, None],
@@ -56,6 +57,7 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
             n_warps=self.n_warps,
             n_finest_warps=self.n_finest_warps,
             median_filter=self.median_filter,
+            weighted_median=self.weighted_median,
         )
 
     @classmethod

@@ -127,6 +127,9 @@ class HornSchunck(DenseFlow):
         Largest change of a component of the flow per warp, in pixels; may be infinite.
     median_filter : bool, default=True
         Whether a 5 x 5 median filters the flow after each warp.
+    weighted_median : bool, default=False
+        Whether, at the end of each level, the flow near motion boundaries becomes the median of
+        that of pixels which look alike: sharper boundaries, in several times the time.
     prefilter_sigma : float, default=0.8
         Standard deviation of the Gaussian that smooths the frames, in pixels of the finest level.
     pyramid_factor : float, default=0.75
@@ -179,7 +182,13 @@ class HornSchunck(DenseFlow):
         "fast": {"finest_scale": 2, "pyramid_factor": 0.5, "n_finest_warps": 2},
         "medium": {"finest_scale": 1, "pyramid_factor": 0.5, "n_finest_warps": 2},
         "default": {},
-        "best": {"pyramid_factor": 0.9, "n_warps": 10, "n_sweeps": 20},
+        "best": {
+            "exponent": 0.45,
+            "pyramid_factor": 0.85,
+            "n_warps": 8,
+            "n_sweeps": 10,
+            "weighted_median": True,
+        },
         "textbook": {
             "penalty": "quadratic",
             "n_levels": 1,
@@ -216,6 +225,7 @@ class HornSchunck(DenseFlow):
         n_finest_warps: int | None = None,
         max_update: float = 1.5,
         median_filter: bool = True,
+        weighted_median: bool = False,
         prefilter_sigma: float = 0.8,
         pyramid_factor: float = 0.75,
         n_levels: int | None = None,
@@ -234,6 +244,7 @@ class HornSchunck(DenseFlow):
         self.n_finest_warps = n_finest_warps
         self.max_update = max_update
         self.median_filter = median_filter
+        self.weighted_median = weighted_median
         self.prefilter_sigma = prefilter_sigma
         self.pyramid_factor = pyramid_factor
         self.n_levels = n_levels

@@ -86,7 +86,7 @@ class LucasKanade(DenseFlow):
 
     Parameters
     ----------
-    window_size : int, default=11
+    window_size : int, default=7
         Height and width of the window in pixels, odd.
     window : {"gaussian", "uniform"}, default="gaussian"
         How weights fall with the distance from the centre: a Gaussian of standard deviation 0.18
@@ -94,17 +94,20 @@ class LucasKanade(DenseFlow):
     regularization : float, default=3e-5
         The number :math:`\lambda`; intensities range over [0, 1]. It holds the flow still where
         the window has no texture.
-    gradient_weight : float, default=2.0
+    gradient_weight : float, default=8.0
         Weight of gradient constancy relative to brightness constancy; 0 leaves the textbook's
         equations.
     n_warps : int, default=5
         Warps, each with one solution of the equations, per level of the pyramid.
-    n_finest_warps : int or None, default=None
+    n_finest_warps : int or None, default=1
         Warps of the finest level, which costs most of the time; None for ``n_warps``.
     max_update : float, default=1.0
         Largest change of a component of the flow per warp, in pixels; may be infinite.
     median_filter : bool, default=True
         Whether a 5 x 5 median filters the flow after each warp.
+    weighted_median : bool, default=False
+        Whether, at the end of each level, the flow near motion boundaries becomes the median of
+        that of pixels which look alike: sharper boundaries, in several times the time.
     prefilter_sigma : float, default=0.7
         Standard deviation of the Gaussian that smooths the frames, in pixels of the finest level.
     pyramid_factor : float, default=0.5
@@ -158,7 +161,7 @@ class LucasKanade(DenseFlow):
         "fast": {"finest_scale": 2},
         "medium": {"finest_scale": 1},
         "default": {},
-        "best": {"pyramid_factor": 0.75, "n_warps": 10},
+        "best": {"pyramid_factor": 0.75, "n_warps": 10, "weighted_median": True},
         "textbook": {
             "n_levels": 1,
             "n_warps": 1,
@@ -179,15 +182,16 @@ class LucasKanade(DenseFlow):
 
     def __init__(
         self,
-        window_size: int = 11,
+        window_size: int = 7,
         *,
         window: str = "gaussian",
         regularization: float = 3e-5,
-        gradient_weight: float = 2.0,
+        gradient_weight: float = 8.0,
         n_warps: int = 5,
-        n_finest_warps: int | None = None,
+        n_finest_warps: int | None = 1,
         max_update: float = 1.0,
         median_filter: bool = True,
+        weighted_median: bool = False,
         prefilter_sigma: float = 0.7,
         pyramid_factor: float = 0.5,
         n_levels: int | None = None,
@@ -203,6 +207,7 @@ class LucasKanade(DenseFlow):
         self.n_finest_warps = n_finest_warps
         self.max_update = max_update
         self.median_filter = median_filter
+        self.weighted_median = weighted_median
         self.prefilter_sigma = prefilter_sigma
         self.pyramid_factor = pyramid_factor
         self.n_levels = n_levels

@@ -62,6 +62,8 @@ class Pyramid:
         Warps of the finest level; None for as many as on the others.
     median_filter : bool
         Whether the flow is median-filtered (5 x 5) after every warp.
+    weighted_median : bool
+        Whether it also is by a median of pixels that look alike, at the end of each level.
     """
 
     n_levels: int | None
@@ -72,6 +74,7 @@ class Pyramid:
     n_warps: int
     n_finest_warps: int | None
     median_filter: bool
+    weighted_median: bool
 
     def shapes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Return the shapes of the levels, finest first; at least one."""
@@ -176,6 +179,12 @@ def _refine(
             kernels.median(out, flow)
         else:
             flow[:] = out
+    if pyramid.weighted_median:
+        kernels.warp(frames[1], flow, warped)
+        reliability = np.empty_like(warped)
+        kernels.reliability(frames[0], warped, flow, reliability)
+        kernels.weighted_median(frames[0], reliability, flow, out)
+        flow[:] = out
 
 
 def resize(

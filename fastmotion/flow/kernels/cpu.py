@@ -23,6 +23,7 @@ from fastmotion.flow.kernels.rows import (
     PAD,
 )
 from fastmotion.flow.kernels.scalar import (
+    HALF,
     ONE,
     TWO,
     ZERO,
@@ -34,6 +35,17 @@ from fastmotion.flow.kernels.scalar import (
 
 # Rows that one thread smooths with a median at a time.
 _MEDIAN_BLOCK = 16
+
+# The weighted median: its window; the distance and the contrast, in pixels, by which boundaries of
+# the motion are found; the steps of its bisection, to 1/4096 of the motion's range in the window;
+# and the inverse scales at which weights fall: 10 and 20 of 255 gray levels, 0.6 pixels per pixel.
+_WINDOW = 11
+_REACH = 3
+_BOUNDARY_CONTRAST = np.float32(0.3)
+_BISECTIONS = 12
+_LIKENESS_SCALE = np.float32(255 / 10)
+_RESIDUAL_SCALE = np.float32(255 / 20)
+_DIVERGENCE_SCALE = np.float32(1 / 0.6)
 
 # Planes of the red-black system; the first two are the unknowns.
 _U, _V, _I11, _I12, _I22, _B1, _B2, _W_RIGHT, _W_BELOW = range(9)  # I: inverse matrix
@@ -155,6 +167,110 @@ def median(planes, out):
                 rows.pad(window[k], source[min(max(y + k - PAD, 0), height - 1)])
             rows.sort_columns(window)
             rows.median(target[y], window)
+
+
+@cpu_kernel(parallel=True, fastmath="reassociate")
+def reliability(frame0, warped, flow, out):
+    """Write how far each pixel is likely to be seen in both frames, between 0 and 1.
+
+    Parameters
+    ----------
+    frame0, warped, out : float32 array of shape (height, width)
+        The first frame, and the second one warped by ``flow``.
+    flow : float32 array of shape (2, height, width)
+    """
+    height, width = frame0.shape
+    for line in prange(height):
+        y = np.int64(line)  # the index of a parallel loop is unsigned
+        u = np.empty(width + 1, np.float32)
+        rows.copy(u[:width], flow[0, y])
+        u[width] = u[width - 1]
+        rows.reliabilities(
+            out[y],
+            frame0[y],
+            warped[y],
+            u[:width],
+            u[1:],
+            flow[1, max(y - 1, 0)],
+            flow[1, min(y + 1, height - 1)],
+            _RESIDUAL_SCALE,
+            _DIVERGENCE_SCALE,
+        )
+
+
+@cpu_kernel(parallel=True, fastmath="reassociate")
+def weighted_median(frame0, reliability, flow, out):
+    """Write, near motion boundaries, the median of the flow of pixels that look alike.
+
+    Sun, Roth and Black (2014), section 5.2: an 11 x 11 window whose pixels count by their
+    likeness to the centre and by their reliability. Elsewhere the flow is copied.
+
+    Parameters
+    ----------
+    frame0, reliability : float32 array of shape (height, width)
+    flow, out : float32 array of shape (2, height, width)
+    """
+    height, width = frame0.shape
+    for line in prange(height):
+        y = np.int64(line)  # the index of a parallel loop is unsigned
+        weights = np.empty(_WINDOW * _WINDOW, np.float32)
+        values = np.empty((2, _WINDOW * _WINDOW), np.float32)
+        for x in range(width):
+            if _is_near_boundary(flow, y, x):
+                n = _gather_window(weights, values, frame0, reliability, flow, y, x)
+                for k in range(2):
+                    out[k, y, x] = _weighted_middle(values[k, :n], weights[:n])
+            else:
+                for k in range(2):
+                    out[k, y, x] = flow[k, y, x]
+
+
+@cpu_function
+def _is_near_boundary(flow, y, x):
+    height, width = flow.shape[1:]
+    contrast = ZERO
+    for row in (max(y - _REACH, 0), min(y + _REACH, height - 1)):
+        for column in (max(x - _REACH, 0), min(x + _REACH, width - 1)):
+            du = abs(flow[0, row, column] - flow[0, y, x])
+            contrast = max(contrast, du + abs(flow[1, row, column] - flow[1, y, x]))
+    return contrast > _BOUNDARY_CONTRAST
+
+
+@cpu_function
+def _gather_window(weights, values, frame0, reliability, flow, y, x):
+    """Copy the window around a pixel; return the number of its pixels on the image."""
+    height, width = frame0.shape
+    first = max(x - _WINDOW // 2, 0)
+    stop = min(x + _WINDOW // 2 + 1, width)
+    n = 0
+    for row in range(max(y - _WINDOW // 2, 0), min(y + _WINDOW // 2 + 1, height)):
+        end = n + stop - first
+        rows.weigh_samples(
+            weights[n:end],
+            frame0[row, first:stop],
+            reliability[row, first:stop],
+            frame0[y, x],
+            _LIKENESS_SCALE,
+        )
+        rows.copy(values[0, n:end], flow[0, row, first:stop])
+        rows.copy(values[1, n:end], flow[1, row, first:stop])
+        n = end
+    return n
+
+
+@cpu_function
+def _weighted_middle(values, weights):
+    """Return the weighted median of some values, by bisection."""
+    low = values.min()
+    high = values.max()
+    half = HALF * rows.weight_up_to(values, weights, high)
+    for _ in range(_BISECTIONS):
+        middle = HALF * (low + high)
+        if rows.weight_up_to(values, weights, middle) < half:
+            low = middle
+        else:
+            high = middle
+    return HALF * (low + high)
 
 
 @cpu_function

@@ -9,7 +9,9 @@ import numpy as np
 
 from fastmotion.core.compile import cpu_function
 from fastmotion.flow.kernels.scalar import (
+    HALF,
     ZERO,
+    affinity,
     constancy_distance2,
     constancy_scale,
     constancy_side,
@@ -433,3 +435,33 @@ def eigenvalues(out, sums):
     a22 = sums[A22]
     for x in range(out.size):
         out[x] = max(smaller_eigenvalue(a11[x], a12[x], a22[x]), ZERO)
+
+
+@cpu_function
+def reliabilities(out, row0, warped, u, u_next, v_above, v_below, intensity, divergence):
+    """Write how far each pixel is likely to be seen in both frames.
+
+    The weight falls with the residual and where the flow converges: there something is covered
+    (Sand and Teller 2008, equation 1). ``intensity`` and ``divergence`` are the inverse scales.
+    """
+    for x in range(out.size):
+        residual = intensity * (warped[x] - row0[x])
+        converging = divergence * min(u_next[x] - u[x] + HALF * (v_below[x] - v_above[x]), ZERO)
+        out[x] = affinity(residual * residual) * affinity(converging * converging)
+
+
+@cpu_function
+def weigh_samples(weights, row, reliability, centre, intensity):
+    """Write the weights of a row's pixels as samples for a pixel of intensity ``centre``."""
+    for x in range(weights.size):
+        step = intensity * (row[x] - centre)
+        weights[x] = affinity(step * step) * reliability[x]
+
+
+@cpu_function
+def weight_up_to(values, weights, limit):
+    """Return the sum of the weights of the values that do not exceed a limit."""
+    total = ZERO
+    for k in range(values.size):
+        total += weights[k] if values[k] <= limit else ZERO
+    return total

@@ -217,6 +217,13 @@ def window_update(a11, a12, a22, b1, b2, regularization, max_update):
 
 
 @scalar
+def affinity(squared):
+    """Return a weight that falls from 1 with a squared ratio: the square of Cauchy's."""
+    weight = ONE / (ONE + squared)
+    return weight * weight
+
+
+@scalar
 def sort_5(a, b, c, d, e):
     """Return five numbers in ascending order."""
     a, b = min(a, b), max(a, b)
