@@ -1,10 +1,11 @@
 """Compiled functions: the only user of Numba's decorators.
 
-Four decorators build all compiled code of the package:
+Five decorators build all compiled code of the package:
 
 - `scalar`: a small pure function of numbers, inlined into CPU and CUDA kernels alike;
 - `cpu_function`: a loop over arrays, a part of CPU kernels only;
 - `cpu_kernel`: a loop nest over arrays on the CPU;
+- `cuda_function`: what threads do with arrays, a part of CUDA kernels only;
 - `cuda_kernel`: a loop nest over arrays on a CUDA device.
 
 All are lazy: nothing is compiled before the first call. CPU kernels are cached on disk, in a folder
@@ -45,6 +46,7 @@ __all__ = [
     "CudaKernel",
     "cpu_function",
     "cpu_kernel",
+    "cuda_function",
     "cuda_kernel",
     "prange",
     "register_warmup",
@@ -240,6 +242,24 @@ def cpu_kernel(
     return _register(CpuKernel(func, parallel=parallel, fastmath=fastmath))
 
 
+def cuda_function(func: Callable) -> Any:
+    """Compile a function of arrays as a part of CUDA kernels, inlined where it is called.
+
+    It may use what a kernel may: thread indices, shared memory, barriers.
+
+    Parameters
+    ----------
+    func : function
+        A module-level function.
+
+    Returns
+    -------
+    numba.core.dispatcher.Dispatcher
+        Callable from CUDA kernels only; ``.py_func`` is the plain function.
+    """
+    return numba.njit(func, inline="always")
+
+
 class CudaKernel:
     """A lazily compiled CUDA kernel; made by `cuda_kernel`.
 
@@ -249,14 +269,14 @@ class CudaKernel:
         The plain Python function.
     name : str
         ``module.function``, its name in the registry.
-    signatures : tuple of str
+    signatures : tuple of str or numba signatures
         Argument types that it is launched with.
     max_registers : int or None
         Most registers of one thread.
     """
 
     def __init__(
-        self, func: Callable, *, signatures: tuple[str, ...], max_registers: int | None
+        self, func: Callable, *, signatures: tuple[Any, ...], max_registers: int | None
     ) -> None:
         self.__module__ = func.__module__
         self.__doc__ = func.__doc__
@@ -271,19 +291,19 @@ class CudaKernel:
         from numba import cuda
 
         if simulator_enabled():
-            return cuda.jit(_as_python(self.py_func, {}))
+            return cuda.jit(_as_python(self.py_func, {}, {}))
         return cuda.jit(self.py_func, max_registers=self.max_registers)
 
     def __getitem__(self, launch: tuple) -> Any:
         """Return the kernel configured to run on ``(grid, block[, stream[, shared_bytes]])``."""
         return self.dispatcher[launch]
 
-    def compile_ptx(self, signature: str, cc: tuple[int, int]) -> str:
+    def compile_ptx(self, signature: Any, cc: tuple[int, int]) -> str:
         """Return the PTX of one signature for one compute capability; needs no GPU.
 
         Parameters
         ----------
-        signature : str
+        signature : str or numba signature
             Argument types as Numba writes them, as in ``"void(float32[:, ::1], int64)"``.
         cc : tuple of two ints
             Compute capability, ``(8, 0)`` for sm_80.
@@ -311,24 +331,27 @@ class CudaKernel:
         return f"<cuda_kernel {self.name}>"
 
 
-def _as_python(func: Callable, done: dict[Callable, Callable]) -> Callable:
-    """Return a copy of a function that calls the plain Python form of every scalar function.
+def _as_python(
+    func: Callable, done: dict[Callable, Callable], modules: dict[str, dict[str, Any]]
+) -> Callable:
+    """Return a copy of a function that calls the plain Python form of every compiled function.
 
-    In the simulator kernels run as Python and their arrays are no arrays to compiled code.
+    In the simulator kernels run as Python and their arrays are no arrays to compiled code. All
+    copies from one module share their globals, in which the simulator replaces ``numba.cuda``.
     """
     if func not in done:
-        names = dict(func.__globals__)
+        names = modules.setdefault(func.__module__, dict(func.__globals__))
         done[func] = _with_globals(func, names)
         for name in func.__code__.co_names:
             if isinstance(names.get(name), Dispatcher):
-                names[name] = _as_python(names[name].py_func, done)
+                names[name] = _as_python(names[name].py_func, done, modules)
     return done[func]
 
 
 def cuda_kernel(
     func: Callable | None = None,
     *,
-    signatures: tuple[str, ...] = (),
+    signatures: tuple[Any, ...] = (),
     max_registers: int | None = None,
 ) -> Any:
     """Compile a function of arrays for a CUDA device, on first use; launch ``kernel[grid, block]``.
@@ -337,7 +360,7 @@ def cuda_kernel(
     ----------
     func : function
         A module-level function.
-    signatures : tuple of str, default=()
+    signatures : tuple of str or numba signatures, default=()
         Argument types that the drivers launch it with; what the tests compile without a GPU.
     max_registers : int or None, default=None
         Most registers of one thread.

@@ -107,9 +107,11 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         RuntimeError
             The device is not available.
         """
-        clips = check_clips(X)
         self._check_parameters()
-        self.device_ = str(resolve_device(self.device, X))
+        device = resolve_device(self.device, X)
+        kernels_for(device.kind)  # raises now, not in transform, if it has none
+        clips = check_clips(X)
+        self.device_ = str(device)
         self.frame_shape_ = clips.shape[2:]
         return self
 

@@ -5,5 +5,16 @@ from types import ModuleType
 
 
 def kernels_for(kind: str) -> ModuleType:
-    """Return the kernels of a kind of device, "cpu" or "cuda"."""
+    """Return the kernels of a kind of device, "cpu" or "cuda", for all steps of a method.
+
+    Raises
+    ------
+    RuntimeError
+        The kind is "cuda": of its kernels there are only the solvers yet.
+    """
+    if kind == "cuda":
+        raise RuntimeError(
+            "dense flow runs on the CPU in this version: warping, resampling and the median filter "
+            "have no CUDA kernels yet; pass device='cpu' and arrays on the host"
+        )
     return importlib.import_module(f"{__name__}.{kind}")

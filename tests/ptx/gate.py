@@ -1,0 +1,157 @@
+"""The gate for CUDA kernels that needs no device: compile them, and count what must not be there.
+
+``python -m tests.ptx.gate`` prints the table for all kernels of the package.
+"""
+
+import importlib
+import pkgutil
+import re
+import sys
+from dataclasses import dataclass
+
+import fastmotion
+from fastmotion.core.compile import CudaKernel, registered_kernels, simulator_enabled
+
+ARCHITECTURES = ((8, 0), (9, 0))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one kernel became, for one signature and one compute capability.
+
+    Attributes
+    ----------
+    kernel, arch : str
+    registers : int
+        Of one thread.
+    spill_stores, spill_loads : int
+        Bytes of registers that were put into memory.
+    shared : int
+        Bytes of static shared memory of a block.
+    float64 : int
+        Float64 instructions, declarations included.
+    is_float32 : bool
+        Whether no argument is float64.
+    """
+
+    kernel: str
+    arch: str
+    registers: int
+    spill_stores: int
+    spill_loads: int
+    shared: int
+    float64: int
+    is_float32: bool
+
+    def faults(self):
+        """Return what is wrong, as a list of sentences."""
+        found = []
+        if self.float64 and self.is_float32:
+            found.append(f"{self.kernel} has {self.float64} float64 instructions ({self.arch})")
+        if self.spill_stores or self.spill_loads:
+            found.append(
+                f"{self.kernel} spills {self.spill_stores} bytes and loads {self.spill_loads} "
+                f"({self.arch})"
+            )
+        return found
+
+
+def unavailable_reason():
+    """Return why kernels cannot be compiled here, or None if they can."""
+    if simulator_enabled():
+        return "the CUDA simulator compiles nothing; unset NUMBA_ENABLE_CUDASIM"
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed"
+    try:
+        from cuda.bindings import nvjitlink
+
+        nvjitlink.version()
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"nvjitlink is not installed ({error})"
+    return None
+
+
+def package_kernels():
+    """Return all CUDA kernels of the package."""
+    for module in pkgutil.walk_packages(fastmotion.__path__, "fastmotion."):
+        if module.name.endswith(".kernels.cuda"):
+            importlib.import_module(module.name)
+    return [
+        kernel
+        for name, kernel in registered_kernels().items()
+        if isinstance(kernel, CudaKernel) and name.startswith("fastmotion.")
+    ]
+
+
+def inspect(kernel, architectures=ARCHITECTURES):
+    """Return the reports of a kernel for all its signatures."""
+    if not kernel.signatures:
+        raise ValueError(f"{kernel.name} has no signatures; give it those it is launched with")
+    return [
+        _inspect(kernel, signature, cc) for cc in architectures for signature in kernel.signatures
+    ]
+
+
+def _inspect(kernel, signature, cc):
+    arch = f"sm_{cc[0]}{cc[1]}"
+    ptx = kernel.compile_ptx(signature, cc)
+    log = _link(ptx, arch, kernel.max_registers)
+    return Report(
+        kernel=kernel.name,
+        arch=arch,
+        registers=_number(r"\bused (\d+) registers", log),
+        spill_stores=_number(r"(\d+) bytes spill stores", log),
+        spill_loads=_number(r"(\d+) bytes spill loads", log),
+        shared=_number(r"(\d+) bytes smem", log, default=0),
+        float64=len(re.findall(r"\.f64\b", ptx)),
+        is_float32="float64" not in str(signature),
+    )
+
+
+def _link(ptx, arch, max_registers):
+    """Link PTX to a cubin and return the linker's log."""
+    from cuda.bindings import nvjitlink
+
+    options = [f"-arch={arch}", "-verbose"]
+    if max_registers is not None:
+        options.append(f"-maxrregcount={max_registers}")
+    linker = nvjitlink.create(len(options), options)
+    try:
+        code = ptx.encode()
+        nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code, len(code), "kernel")
+        nvjitlink.complete(linker)
+        if not nvjitlink.get_linked_cubin_size(linker):
+            raise RuntimeError("the linker made no cubin")
+        log = bytearray(nvjitlink.get_info_log_size(linker))
+        nvjitlink.get_info_log(linker, log)
+        return log.decode()
+    finally:
+        nvjitlink.destroy(linker)
+
+
+def _number(pattern, log, default=None):
+    """Return the number of the one line that has it; a log in other words must not pass."""
+    found = re.findall(pattern, log)
+    if not found and default is not None:
+        return default
+    if len(found) != 1:
+        raise ValueError(f"expected one match of {pattern!r}, got {found} in\n{log}")
+    return int(found[0])
+
+
+def table(reports):
+    """Return reports as text."""
+    lines = [f"{'kernel':<52} arch   registers  spilled  shared  float64"]
+    for r in reports:
+        name = r.kernel.removeprefix("fastmotion.")
+        spilled = r.spill_stores + r.spill_loads
+        lines.append(
+            f"{name:<52} {r.arch:<6} {r.registers:>9}  {spilled:>7}  {r.shared:>6}  {r.float64:>7}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    reports = [report for kernel in package_kernels() for report in inspect(kernel)]
+    sys.stdout.write(table(reports) + "\n")
+    raise SystemExit("\n".join(fault for report in reports for fault in report.faults()) or 0)
