@@ -115,7 +115,7 @@ def cpu_function(func: Callable) -> Any:
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
     )
-    compiler = getattr(dispatcher, "_compiler", None)
+    compiler: Any = getattr(dispatcher, "_compiler", None)
     customize = getattr(compiler, "_customize_flags", None)
     if customize is None:  # another Numba, or NUMBA_DISABLE_JIT=1: slower, and as correct
         return dispatcher

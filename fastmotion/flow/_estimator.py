@@ -44,7 +44,7 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     _presets: ClassVar[dict[str, dict[str, Any]]]
 
     @abstractmethod
-    def _solver(self, n_threads: int, **options: Any) -> Solver:
+    def _solver(self) -> Solver:
         """Return what refines a flow after each warp, set up from the parameters."""
 
     def _pyramid(self) -> Pyramid:
@@ -66,9 +66,10 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        name : {"fast", "medium", "default", "best"}
+        name : {"fast", "medium", "default", "best", "textbook"}
             "fast" stops at a quarter of the resolution and "medium" at half of it, both upsampling
-            the flow; "best" takes several times as long as the default.
+            the flow; "best" takes several times as long as the default; "textbook" is the method as
+            first published, on one level with one warp.
         **params
             Parameters of the estimator; they override those of the preset.
 
@@ -169,25 +170,27 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         RuntimeError
             The device is not available.
         """
-        return self._run(frame0, frame1, initial_flow)[0]
+        self._check_parameters()
+        return self._run(frame0, frame1, initial_flow, self._solver())
 
     def _run(
         self,
         frame0: ArrayLike,
         frame1: ArrayLike,
         initial_flow: ArrayLike | None,
-        **solver_options: Any,
-    ) -> tuple[NDArray, Solver, ModuleType]:
-        """Return the flow, the solver that found it and the kernels that it ran."""
-        self._check_parameters()
-        kernels = kernels_for(resolve_device(self.device, frame0, frame1).kind)
+        solver: Solver,
+    ) -> NDArray:
+        kernels = self._kernels(frame0, frame1)
         planes = check_image_pair(frame0, frame1)
         if initial_flow is not None:
             initial_flow = check_flow(initial_flow, planes[0].shape, "initial_flow")
         with thread_limit(self.n_jobs) as n_threads:
-            solver = self._solver(n_threads, **solver_options)
-            flow = coarse_to_fine(*planes, solver, self._pyramid(), kernels, initial_flow)
-        return flow, solver, kernels
+            return coarse_to_fine(
+                *planes, solver, self._pyramid(), kernels, n_threads, initial_flow
+            )
+
+    def _kernels(self, *arrays: ArrayLike) -> ModuleType:
+        return kernels_for(resolve_device(self.device, *arrays).kind)
 
     def _check_parameters(self) -> None:
         validate_parameter_constraints(

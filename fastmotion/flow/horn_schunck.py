@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.validation import Interval, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
-from fastmotion.flow.kernels.functional import VariationalFunctional
+from fastmotion.flow.kernels.functional import VariationalFunctional, in_float32
 
 _DEFAULT_ALPHA = {"robust": 0.9, "quadratic": 0.06}
 
@@ -36,7 +36,6 @@ class _SweepSolver:
     n_sweeps: int
     omega: float
     max_update: float
-    n_threads: int
 
     def __call__(
         self,
@@ -46,6 +45,7 @@ class _SweepSolver:
         flow: NDArray,
         out: NDArray,
         progress: float,
+        n_threads: int,
     ) -> None:
         functional = self._graduated(progress)
         is_robust = functional.data_exponent < 1
@@ -64,7 +64,7 @@ class _SweepSolver:
                 n_sweeps,
                 np.float32(self.omega),
                 np.float32(self.max_update),
-                self.n_threads,
+                n_threads,
             )
             current = target
             left -= n_sweeps
@@ -252,15 +252,14 @@ class HornSchunck(DenseFlow):
         self.n_jobs = n_jobs
         self.device = device
 
-    def _solver(self, n_threads: int) -> _SweepSolver:
-        return _SweepSolver(
-            self._functional(), self.n_sweeps, self.omega, self.max_update, n_threads
-        )
+    def _solver(self) -> _SweepSolver:
+        return _SweepSolver(self._functional(), self.n_sweeps, self.omega, self.max_update)
 
     def _functional(self) -> VariationalFunctional:
         alpha = _DEFAULT_ALPHA[self.penalty] if self.alpha is None else self.alpha
         if self.penalty == "quadratic":
-            terms = VariationalFunctional(
+            return in_float32(
+                VariationalFunctional,
                 brightness=1.0,
                 gradient=0.0,
                 normalize=0.0,
@@ -273,21 +272,20 @@ class HornSchunck(DenseFlow):
                 smoothness_epsilon2=0.0,
                 smoothness_exponent=1.0,
             )
-        else:
-            terms = VariationalFunctional(
-                brightness=1.0 - self.gradient_weight,
-                gradient=self.gradient_weight,
-                normalize=1.0,
-                zeta2=_ZETA**2,
-                gradient_zeta2=_GRADIENT_ZETA**2,
-                data_epsilon2=_DATA_EPSILON**2,
-                data_exponent=self.exponent,
-                smoothness=alpha**2,
-                edge=self.edge_sensitivity,
-                smoothness_epsilon2=_SMOOTHNESS_EPSILON**2,
-                smoothness_exponent=self.exponent,
-            )
-        return VariationalFunctional(*map(np.float32, terms))
+        return in_float32(
+            VariationalFunctional,
+            brightness=1.0 - self.gradient_weight,
+            gradient=self.gradient_weight,
+            normalize=1.0,
+            zeta2=_ZETA**2,
+            gradient_zeta2=_GRADIENT_ZETA**2,
+            data_epsilon2=_DATA_EPSILON**2,
+            data_exponent=self.exponent,
+            smoothness=alpha**2,
+            edge=self.edge_sensitivity,
+            smoothness_epsilon2=_SMOOTHNESS_EPSILON**2,
+            smoothness_exponent=self.exponent,
+        )
 
 
 def horn_schunck(

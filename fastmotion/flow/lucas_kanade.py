@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.validation import Interval, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
-from fastmotion.flow.kernels.functional import WindowFunctional
+from fastmotion.flow.kernels.functional import WindowFunctional, in_float32
 from fastmotion.flow.pyramid import resize
 
-# Squared residuals from which a pixel counts less: of the intensity, and of its gradient.
-_EPSILON2 = 0.02**2
-_GRADIENT_EPSILON2 = 0.005**2
+# Residuals from which a pixel counts less: of the intensity, and of its gradient.
+_EPSILON = 0.02
+_GRADIENT_EPSILON = 0.005
 
 # The standard deviation of the Gaussian window, as a share of the window's size.
 _WINDOW_SIGMA = 0.18
@@ -30,17 +30,10 @@ class _WindowSolver:
     Keeps the confidence of the last level that it worked on, if wanted.
     """
 
-    def __init__(
-        self,
-        functional: WindowFunctional,
-        window: NDArray,
-        n_threads: int,
-        wants_confidence: bool,
-    ) -> None:
+    def __init__(self, functional: WindowFunctional, window: NDArray) -> None:
         self.functional = functional
         self.window = window
-        self.n_threads = n_threads
-        self.wants_confidence = wants_confidence
+        self.wants_confidence = False
         self.confidence = _NOT_WANTED
 
     def __call__(
@@ -51,6 +44,7 @@ class _WindowSolver:
         flow: NDArray,
         out: NDArray,
         progress: float,
+        n_threads: int,
     ) -> None:
         if self.wants_confidence:
             self.confidence = np.empty_like(frame0)
@@ -62,7 +56,7 @@ class _WindowSolver:
             self.confidence,
             self.window,
             self.functional,
-            self.n_threads,
+            n_threads,
         )
 
 
@@ -255,24 +249,26 @@ class LucasKanade(DenseFlow):
         RuntimeError
             The device is not available.
         """
-        flow, solver, kernels = self._run(
-            frame0, frame1, initial_flow, wants_confidence=return_confidence
-        )
+        self._check_parameters()
+        solver = self._solver()
+        solver.wants_confidence = return_confidence
+        flow = self._run(frame0, frame1, initial_flow, solver)
         if not return_confidence:
             return flow
         confidence = np.empty((1, *flow.shape[:2]), np.float32)
-        resize(solver.confidence[np.newaxis], confidence, kernels)
+        resize(solver.confidence[np.newaxis], confidence, self._kernels(frame0, frame1))
         return flow, confidence[0]
 
-    def _solver(self, n_threads: int, wants_confidence: bool = False) -> _WindowSolver:
-        functional = WindowFunctional(
-            gradient=np.float32(self.gradient_weight),
-            epsilon2=np.float32(_EPSILON2),
-            gradient_epsilon2=np.float32(_GRADIENT_EPSILON2),
-            regularization=np.float32(self.regularization),
-            max_update=np.float32(self.max_update),
+    def _solver(self) -> _WindowSolver:
+        functional = in_float32(
+            WindowFunctional,
+            gradient=self.gradient_weight,
+            epsilon2=_EPSILON**2,
+            gradient_epsilon2=_GRADIENT_EPSILON**2,
+            regularization=self.regularization,
+            max_update=self.max_update,
         )
-        return _WindowSolver(functional, self._window_weights(), n_threads, wants_confidence)
+        return _WindowSolver(functional, self._window_weights())
 
     def _window_weights(self) -> NDArray:
         """Return the weights by distance from the centre along one axis; the window sums to 1."""

@@ -33,6 +33,7 @@ class Solver(Protocol):
         flow: NDArray,
         out: NDArray,
         progress: float,
+        n_threads: int,
     ) -> None:
         """Write to ``out`` a flow refined from ``flow``.
 
@@ -95,6 +96,7 @@ def coarse_to_fine(
     solver: Solver,
     pyramid: Pyramid,
     kernels: ModuleType,
+    n_threads: int,
     initial_flow: NDArray | None = None,
 ) -> NDArray:
     """Estimate a flow level by level, from the coarsest to the finest.
@@ -107,6 +109,8 @@ def coarse_to_fine(
     pyramid : Pyramid
     kernels : module
         The kernels of the device to compute on.
+    n_threads : int
+        Threads that a kernel has.
     initial_flow : float32 array of shape (height, width, 2) or None
         Where to start; None starts from rest.
 
@@ -120,9 +124,10 @@ def coarse_to_fine(
     while levels:
         frames = levels.pop()
         flow = _flow_at(frames.shape[1:], flow, kernels)
-        _refine(frames, flow, solver, pyramid, kernels, is_finest=not levels)
+        _refine(frames, flow, solver, pyramid, kernels, n_threads, is_finest=not levels)
         _logger.debug("level of %d x %d pixels done", *frames.shape[1:])
-    return np.stack(_flow_at(shape, flow, kernels), axis=-1)
+    u, v = _flow_at(shape, flow, kernels)
+    return np.stack((u, v), axis=-1)
 
 
 def _planes(flow: NDArray) -> NDArray:
@@ -163,6 +168,7 @@ def _refine(
     solver: Solver,
     pyramid: Pyramid,
     kernels: ModuleType,
+    n_threads: int,
     is_finest: bool,
 ) -> None:
     """Warp and solve repeatedly on one level; changes the flow in place."""
@@ -174,7 +180,7 @@ def _refine(
     for step in range(n_warps):
         kernels.warp(frames[1], flow, warped)
         progress = step / max(n_warps - 1, 1)
-        solver(kernels, frames[0], warped, flow, out, progress)
+        solver(kernels, frames[0], warped, flow, out, progress, n_threads)
         if pyramid.median_filter:
             kernels.median(out, flow)
         else:

@@ -1,8 +1,16 @@
 """The parameters of the functionals, as the kernels of every device take them."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+
+
+Functional = TypeVar("Functional", bound="VariationalFunctional | WindowFunctional")
+
+
+def in_float32(kind: type[Functional], **values: float) -> Functional:
+    """Return a functional of the given kind and values, as the kernels need them."""
+    return kind(**{name: np.float32(value) for name, value in values.items()})
 
 
 class VariationalFunctional(NamedTuple):
