@@ -61,6 +61,57 @@ def median(planes):
     return np.stack([ndimage.median_filter(plane, size=5, mode="nearest") for plane in planes])
 
 
+def affinity(ratio):
+    """Return the square of Cauchy's weight."""
+    return (1 + ratio**2) ** -2.0
+
+
+def reliability(frame0, warped, flow, residual_scale, divergence_scale):
+    """Return the weight of each pixel by its residual and by how far the flow converges there."""
+    u, v = np.pad(np.float64(flow), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    divergence = np.diff(u, axis=1)[1:-1, 1:] + (v[2:, 1:-1] - v[:-2, 1:-1]) / 2
+    residual = residual_scale * (np.float64(warped) - frame0)
+    return affinity(residual) * affinity(divergence_scale * np.minimum(divergence, 0))
+
+
+def near_boundary(flow, reach, contrast):
+    """Return where the flow differs from that at one of the four corners at a distance."""
+    _, height, width = flow.shape
+    rows, columns = np.arange(height), np.arange(width)
+    largest = np.zeros((height, width))
+    for down in (-reach, reach):
+        for along in (-reach, reach):
+            y, x = np.clip(rows + down, 0, height - 1), np.clip(columns + along, 0, width - 1)
+            difference = np.abs(np.float64(flow[:, y][:, :, x]) - flow).sum(axis=0)
+            largest = np.maximum(largest, difference)
+    return largest > contrast
+
+
+def weighted_median(frame0, reliability, flow, size, likeness_scale):
+    """Return the median in each window of the flow, pixels counting by likeness times reliability.
+
+    Of the pixels in ascending order it is the first one up to which half of the weight lies.
+    """
+    margin = [(size // 2, size // 2)] * 2
+
+    def windows(plane, outside):
+        padded = np.pad(np.float64(plane), margin, constant_values=outside)
+        view = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
+        return view.reshape(*plane.shape, size * size)
+
+    likeness = affinity(likeness_scale * (windows(frame0, 0) - frame0[..., np.newaxis]))
+    weights = likeness * windows(reliability, 0)  # nothing outside
+    out = []
+    for plane in flow:
+        values = windows(plane, 0)
+        order = np.argsort(values, axis=-1)
+        sums = np.cumsum(np.take_along_axis(weights, order, -1), axis=-1)
+        middle = (sums >= sums[..., -1:] / 2).argmax(axis=-1)[..., np.newaxis]
+        ordered = np.take_along_axis(values, order, -1)
+        out.append(np.take_along_axis(ordered, middle, -1)[..., 0])
+    return np.stack(out)
+
+
 class Derivatives(NamedTuple):
     """Derivatives of the mean of two frames, and of their difference."""
 
@@ -240,10 +291,26 @@ def solve(flow, frame0, warped, base, functional):
     return sparse.linalg.spsolve(matrix.tocsc(), right).reshape(np.shape(flow))
 
 
-def relax(frame0, warped, base, flow, functional, n_sweeps, omega, max_update):
-    """Return the flow after red-black sweeps, each half-sweep on the whole array.
+def relaxation_factors(omega, n):
+    """Return the factors of n half-sweeps under Chebyshev acceleration, which rise to omega.
 
-    ``x + omega D^-1 (b - A x)`` on the pixels of one colour, D being the 2 x 2 blocks of A.
+    Golub and Varga (1961): ratios of Chebyshev polynomials beyond 1, where they are hyperbolic
+    cosines; the radius is that of the Jacobi iteration for which omega is best (Young 1971).
+    """
+    if omega == 1:
+        return np.ones(n)
+    radius = np.sqrt(1 - (2 / np.float64(omega) - 1) ** 2)
+    angle = np.arccosh(1 / radius)
+    h = np.arange(n)
+    factors = 2 * np.cosh(h * angle) / (radius * np.cosh((h + 1) * angle))
+    factors[0] = 1
+    return factors
+
+
+def relax(frame0, warped, base, flow, functional, factors, max_update):
+    """Return the flow after half-sweeps with the given factors, each on the whole array.
+
+    ``x + factor D^-1 (b - A x)`` on the pixels of one colour, D being the 2 x 2 blocks of A.
     """
     matrix, right = linear_system(flow, frame0, warped, base, functional)
     n = right.size // 2
@@ -253,28 +320,26 @@ def relax(frame0, warped, base, flow, functional, n_sweeps, omega, max_update):
     inverse = np.linalg.inv(blocks)
     colour = np.indices(frame0.shape).sum(axis=0).ravel() % 2
     vector = np.float64(flow).ravel()
-    for _ in range(n_sweeps):
-        for parity in range(2):
-            residual = (right - matrix @ vector).reshape(2, n)
-            step = np.einsum("nij,jn->in", inverse, residual) * (colour == parity)
-            vector = vector + omega * step.ravel()
+    for h, factor in enumerate(factors):
+        residual = (right - matrix @ vector).reshape(2, n)
+        step = np.einsum("nij,jn->in", inverse, residual) * (colour == h % 2)
+        vector = vector + factor * step.ravel()
     return np.clip(vector.reshape(base.shape), base - max_update, base + max_update)
 
 
-def relax_in_loops(matrix, right, flow, n_sweeps, omega):
-    """Return the flow after red-black sweeps over a dense system, pixel after pixel."""
+def relax_in_loops(matrix, right, flow, factors):
+    """Return the flow after half-sweeps over a dense system, pixel after pixel."""
     _, height, width = flow.shape
     n = height * width
     vector = np.float64(flow).ravel()
-    for _ in range(n_sweeps):
-        for parity in range(2):
-            for y in range(height):
-                for x in range(width):
-                    if (x + y) % 2 != parity:
-                        continue
-                    own = [y * width + x, n + y * width + x]
-                    others = np.setdiff1d(np.arange(2 * n), own)
-                    wanted = right[own] - matrix[np.ix_(own, others)] @ vector[others]
-                    solution = np.linalg.solve(matrix[np.ix_(own, own)], wanted)
-                    vector[own] = (1 - omega) * vector[own] + omega * solution
+    for h, factor in enumerate(factors):
+        for y in range(height):
+            for x in range(width):
+                if (x + y) % 2 != h % 2:
+                    continue
+                own = [y * width + x, n + y * width + x]
+                others = np.setdiff1d(np.arange(2 * n), own)
+                wanted = right[own] - matrix[np.ix_(own, others)] @ vector[others]
+                solution = np.linalg.solve(matrix[np.ix_(own, own)], wanted)
+                vector[own] = (1 - factor) * vector[own] + factor * solution
     return vector.reshape(flow.shape)

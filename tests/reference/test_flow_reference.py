@@ -31,8 +31,9 @@ def test_sweeps_on_whole_arrays_are_sweeps_pixel_after_pixel():
     base, flow = random_flow(SHAPE, 1.0, seed=1), random_flow(SHAPE, 1.0, seed=2)
     problem = *frames, base, FUNCTIONALS["robust"]
     matrix, right = reference.linear_system(flow, *problem)
-    expected = reference.relax_in_loops(matrix.toarray(), right, flow, 3, 1.7)
-    swept = reference.relax(*frames, base, flow, FUNCTIONALS["robust"], 3, 1.7, np.inf)
+    factors = 1.0, 1.7, 0.5, 1.8, 1.2
+    expected = reference.relax_in_loops(matrix.toarray(), right, flow, factors)
+    swept = reference.relax(*problem[:3], flow, FUNCTIONALS["robust"], factors, np.inf)
     np.testing.assert_allclose(swept, expected, atol=1e-12)
 
 
@@ -40,7 +41,8 @@ def test_sweeps_converge_to_the_solution():
     frames = texture_pair(SHAPE)
     flow = random_flow(SHAPE, 1.0)
     solution = reference.solve(flow, *frames, flow, FUNCTIONALS["robust"])
-    swept = reference.relax(*frames, flow, flow, FUNCTIONALS["robust"], 300, 1.5, np.inf)
+    factors = reference.relaxation_factors(1.5, 400)
+    swept = reference.relax(*frames, flow, flow, FUNCTIONALS["robust"], factors, np.inf)
     np.testing.assert_allclose(swept, solution, atol=1e-9)
 
 

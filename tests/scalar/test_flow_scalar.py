@@ -161,6 +161,17 @@ def test_normal_equations_of_one_constancy():
     assert distance2 == pytest.approx(residual**2 / (gx**2 + gy**2 + 0.01), rel=1e-5)
 
 
+@pytest.mark.parametrize("omega", [1.0, 1.2, 1.8, 1.95, 1.999])
+def test_relaxation_factors_are_those_of_chebyshev_acceleration(omega):
+    radius2 = np.float32(scalar.squared_spectral_radius(np.float32(omega)))
+    factors = [np.float32(2)]  # what begins the sequence after the first half-sweep's 1
+    for _ in range(400):
+        factors.append(np.float32(scalar.next_relaxation_factor(factors[-1], radius2)))
+    expected = reference.relaxation_factors(np.float32(omega), 401)
+    np.testing.assert_allclose(factors[1:], expected[1:], rtol=1e-3)
+    assert factors[-1] == pytest.approx(omega, abs=2e-3)
+
+
 def test_over_relax():
     assert scalar.over_relax(*np.float32([1.0, 3.0, 1.0])) == 3
     assert scalar.over_relax(*np.float32([1.0, 3.0, 1.5])) == 4
