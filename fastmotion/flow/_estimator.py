@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 from types import ModuleType
@@ -32,7 +33,7 @@ COMMON_CONSTRAINTS: dict[str, list] = {
     "prefilter_sigma": [Interval(Real, 0, None, closed="left")],
     "median_filter": ["boolean"],
     "weighted_median": ["boolean"],
-    "max_update": [Interval(Real, 0, None, closed="neither")],
+    "max_update": [Interval(Real, 0, math.inf, closed="right")],
     "n_jobs": [Integral, None],
     "device": [str, None],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, ClassVar
@@ -14,9 +15,8 @@ from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
 from fastmotion.flow.kernels.functional import WindowFunctional, in_float32
 from fastmotion.flow.pyramid import resize
 
-# Residuals from which a pixel counts less: of the intensity, and of its gradient.
-_EPSILON = 0.02
-_GRADIENT_EPSILON = 0.005
+# The threshold for residuals of the gradient, as a share of that for the intensity's.
+_GRADIENT_THRESHOLD = 0.25
 
 # The standard deviation of the Gaussian window, as a share of the window's size.
 _WINDOW_SIGMA = 0.18
@@ -91,6 +91,9 @@ class LucasKanade(DenseFlow):
     gradient_weight : float, default=8.0
         Weight of gradient constancy relative to brightness constancy; 0 leaves the textbook's
         equations.
+    residual_threshold : float, default=0.02
+        Difference of intensities from which on a pixel counts less; infinite for plain least
+        squares.
     n_warps : int, default=5
         Warps, each with one solution of the equations, per level of the pyramid.
     n_finest_warps : int or None, default=1
@@ -160,6 +163,7 @@ class LucasKanade(DenseFlow):
             "n_levels": 1,
             "n_warps": 1,
             "gradient_weight": 0.0,
+            "residual_threshold": np.inf,
             "max_update": np.inf,
             "median_filter": False,
             "prefilter_sigma": 0.0,
@@ -171,6 +175,7 @@ class LucasKanade(DenseFlow):
         "window": [StrOptions({"gaussian", "uniform"})],
         "regularization": [Interval(Real, 0, None, closed="neither")],
         "gradient_weight": [Interval(Real, 0, None, closed="left")],
+        "residual_threshold": [Interval(Real, 0, math.inf, closed="right")],
         **COMMON_CONSTRAINTS,
     }
 
@@ -181,6 +186,7 @@ class LucasKanade(DenseFlow):
         window: str = "gaussian",
         regularization: float = 3e-5,
         gradient_weight: float = 8.0,
+        residual_threshold: float = 0.02,
         n_warps: int = 5,
         n_finest_warps: int | None = 1,
         max_update: float = 1.0,
@@ -197,6 +203,7 @@ class LucasKanade(DenseFlow):
         self.window = window
         self.regularization = regularization
         self.gradient_weight = gradient_weight
+        self.residual_threshold = residual_threshold
         self.n_warps = n_warps
         self.n_finest_warps = n_finest_warps
         self.max_update = max_update
@@ -263,8 +270,8 @@ class LucasKanade(DenseFlow):
         functional = in_float32(
             WindowFunctional,
             gradient=self.gradient_weight,
-            epsilon2=_EPSILON**2,
-            gradient_epsilon2=_GRADIENT_EPSILON**2,
+            epsilon2=self.residual_threshold**2,
+            gradient_epsilon2=(_GRADIENT_THRESHOLD * self.residual_threshold) ** 2,
             regularization=self.regularization,
             max_update=self.max_update,
         )

@@ -4,7 +4,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-
 Functional = TypeVar("Functional", bound="VariationalFunctional | WindowFunctional")
 
 

@@ -62,8 +62,9 @@ def cubic_weights(t):
 
 @scalar
 def clamp(value, low, high):
-    """Return the value, or the nearer end of [low, high] where it lies outside."""
-    return min(max(value, low), high)
+    """Return the value, or the nearer end of [low, high] where it lies outside; low for NaN."""
+    bounded = value if value > low else low
+    return bounded if bounded < high else high
 
 
 @scalar
@@ -117,8 +118,11 @@ def charbonnier(squared, epsilon2):
 
 @scalar
 def robust_weight(squared, epsilon2):
-    """Return the weight of a residual: 1 at zero, epsilon / |s| far above epsilon (Charbonnier)."""
-    return math.sqrt(epsilon2 / (squared + epsilon2))
+    """Return the weight of a residual: 1 at zero, epsilon / |s| far above epsilon (Charbonnier).
+
+    1 for all residuals where epsilon is infinite.
+    """
+    return ONE / math.sqrt(ONE + squared / epsilon2)
 
 
 @scalar
