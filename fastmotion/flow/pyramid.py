@@ -16,10 +16,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.core.device import thread_limit
+
 _logger = logging.getLogger(__name__)
 
 # A Gaussian is cut off where its weight has fallen to 1 %.
 _TRUNCATE = 3.0
+
+# On small levels a second thread costs more, above all on a busy machine, than it computes.
+_PIXELS_PER_THREAD = 8192
 
 
 class Solver(Protocol):
@@ -124,7 +129,8 @@ def coarse_to_fine(
     while levels:
         frames = levels.pop()
         flow = _flow_at(frames.shape[1:], flow, kernels)
-        _refine(frames, flow, solver, pyramid, kernels, n_threads, is_finest=not levels)
+        with thread_limit(max(1, min(n_threads, flow[0].size // _PIXELS_PER_THREAD))) as n_used:
+            _refine(frames, flow, solver, pyramid, kernels, n_used, is_finest=not levels)
         _logger.debug("level of %d x %d pixels done", *frames.shape[1:])
     u, v = _flow_at(shape, flow, kernels)
     return np.stack((u, v), axis=-1)
