@@ -170,7 +170,6 @@ def test_warp_out_of_the_image_repeats_the_border():
     np.testing.assert_array_equal(warp(image, flow), np.tile(image[:, :1], (1, 23)))
 
 
-@pytest.mark.xfail(strict=True, reason="warp reads outside the image where the flow is NaN")
 def test_warp_by_nan_stays_within_the_image(run_python):
     # In a process of its own: an index far outside ends the process.
     run_python(
@@ -329,7 +328,7 @@ def test_relax_leaves_a_flow_without_differences_alone():
 # solve_windows
 
 
-@pytest.mark.parametrize("radius", [1, 2, 3, 7, 30])
+@pytest.mark.parametrize("radius", [1, 2, 3, 7, 20])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_windows(shape, radius):
     frames, flow = texture_pair(shape), random_flow(shape, 1.5)
@@ -460,3 +459,17 @@ def test_bands_thinner_than_the_sweeps_reach(height, n_sweeps):
         for n in (1, 2, 5, height)
     }
     assert len(results) == 1
+
+
+@pytest.mark.xfail(
+    strict=True, reason="parts that are not inlined round otherwise once loaded from the cache"
+)
+def test_cached_code_gives_the_bits_of_compiled_code(run_python, tmp_path):
+    code = (
+        "import hashlib\n"
+        "from tests.cpu.test_flow_kernels import random_flow, solve_windows, texture_pair\n"
+        "out, _ = solve_windows(texture_pair((45, 61)), random_flow((45, 61), 2.0))\n"
+        "print(hashlib.sha256(out.tobytes()).hexdigest())\n"
+    )
+    compiled, loaded = (run_python(code, FASTMOTION_CACHE_DIR=tmp_path) for _ in range(2))
+    assert compiled == loaded

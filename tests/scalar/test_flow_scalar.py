@@ -57,7 +57,15 @@ def test_differences_have_the_papers_order():
 
 
 @pytest.mark.parametrize(
-    "value, low, high, expected", [(0.5, 0, 1, 0.5), (-3, 0, 1, 0), (7, 0, 1, 1), (np.inf, 0, 1, 1)]
+    "value, low, high, expected",
+    [
+        (0.5, 0, 1, 0.5),
+        (-3, 0, 1, 0),
+        (7, 0, 1, 1),
+        (np.inf, 0, 1, 1),
+        (-np.inf, 0, 1, 0),
+        (np.nan, 2, 3, 2),  # whatever is made an index must lie within
+    ],
 )
 def test_clamp(value, low, high, expected):
     assert scalar.clamp(*np.float32([value, low, high])) == expected
@@ -128,6 +136,10 @@ def test_penalty_weight_is_the_derivative_of_the_penalty(squared, exponent):
 
 def test_quadratic_penalty_takes_no_epsilon():
     assert scalar.penalty_weight(*np.float32([0.0, 0.0, 1.0])) == 1
+
+
+def test_robust_weight_without_a_threshold():
+    assert scalar.robust_weight(*np.float32([0.3, np.inf])) == 1
 
 
 @pytest.mark.parametrize("residual", [0.0, 0.01, 0.1, 5.0])
