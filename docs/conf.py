@@ -14,11 +14,12 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "examples"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "examples"]
 default_role = "autolink"
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Motion in images and video", "page_width": "1080px"}
+html_theme_options = {"description": "Motion in images and video", "page_width": "1240px"}
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say more
