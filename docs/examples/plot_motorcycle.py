@@ -28,8 +28,9 @@ for name, flow in flows.items():
     print(f"{name}: {endpoint_error(pair.flow, flow):.2f} px")
 
 # %%
-# Hue is direction, saturation is speed; gray is unknown. Errors gather to the left of near things,
-# where one camera sees what the other does not: there is nothing to match.
+# Hue is direction, saturation is speed. Unknown pixels are black, in the error maps gray. Errors
+# gather around near things, where one camera sees what the other does not, and in the wheels,
+# where the wall shows between the spokes.
 
 figure, axes = plt.subplots(3, 2, figsize=(9, 9.5), layout="constrained")
 axes[0, 0].imshow(pair.frame0)
