@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_DEFAULTS: dict[str, Any] = {"device": "auto", "n_jobs": None, "verbose": 0}
+_DEFAULTS: dict[str, Any] = {"device": "auto", "n_jobs": None}
 _local = threading.local()
 
 
@@ -29,7 +29,7 @@ def get_config() -> dict[str, Any]:
     --------
     >>> import fastmotion
     >>> fastmotion.get_config()
-    {'device': 'auto', 'n_jobs': None, 'verbose': 0}
+    {'device': 'auto', 'n_jobs': None}
     """
     return dict(_current())
 
@@ -45,8 +45,6 @@ def set_config(**settings: Any) -> None:
     n_jobs : int or None, default=None
         Threads of one call where the estimator's own ``n_jobs`` is None. None takes the number
         that Numba is set to.
-    verbose : int, default=0
-        How much is logged where the estimator's own ``verbose`` is None.
 
     Raises
     ------

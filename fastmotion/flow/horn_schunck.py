@@ -96,8 +96,8 @@ class HornSchunck(DenseFlow):
     .. math:: \sum (I_x u + I_y v + I_t)^2 + \alpha^2 (|\nabla u|^2 + |\nabla v|^2).
 
     Both are solved coarse to fine, with repeated warping and red-black sweeps of successive
-    over-relaxation. ``HornSchunck.from_preset("textbook")`` is the method of 1981 alone: one level,
-    one warp, no filters.
+    over-relaxation. ``HornSchunck.from_preset("textbook")`` minimises the functional of 1981 on one
+    level with one warp and no filters; derivatives are those of "barron" in `image_derivatives`.
 
     Parameters
     ----------

@@ -68,10 +68,10 @@ class LucasKanade(DenseFlow):
 
     .. math::
 
-        \begin{bmatrix} \sum w I_x^2 + \lambda & \sum w I_x I_y \
+        \begin{bmatrix} \sum w I_x^2 + \lambda & \sum w I_x I_y \\
         \sum w I_x I_y & \sum w I_y^2 + \lambda \end{bmatrix}
-        \begin{bmatrix} u \ v \end{bmatrix}
-        = -\begin{bmatrix} \sum w I_x I_t \ \sum w I_y I_t \end{bmatrix}
+        \begin{bmatrix} u \\ v \end{bmatrix}
+        = -\begin{bmatrix} \sum w I_x I_t \\ \sum w I_y I_t \end{bmatrix}
 
     coarse to fine with repeated warping. The weights fall with the distance from the window's
     centre and with the residual of the pixel (Charbonnier), and are zero where the flow leaves the
