@@ -3,8 +3,8 @@
 import numpy as np
 
 from fastmotion.core.compile import register_warmup
-from fastmotion.flow.horn_schunck import horn_schunck
-from fastmotion.flow.lucas_kanade import lucas_kanade
+from fastmotion.flow._horn_schunck import horn_schunck
+from fastmotion.flow._lucas_kanade import lucas_kanade
 
 _FRAME = np.zeros((32, 32), np.uint8)
 
