@@ -90,26 +90,32 @@ def scalar(func: Callable) -> Any:
     return numba.njit(func, inline="always", error_model="numpy")
 
 
-def cpu_function(func: Callable) -> Any:
+def cpu_function(func: Callable | None = None, *, fastmath: str | None = "contract") -> Any:
     """Compile a function of arrays as a part of CPU kernels.
 
-    It may reassociate sums, as `cpu_kernel` with ``fastmath="reassociate"``. **An array that it
-    writes to must not overlap with another argument**: told so, the compiler spares the checks
-    that would otherwise stand before each loop, which cost short rows more than the loop itself.
+    **An array that it writes to must not overlap with another argument**: told so, the compiler
+    spares the checks that would otherwise stand before each loop, which cost short rows more than
+    the loop itself.
 
     Parameters
     ----------
     func : function
         A module-level function.
+    fastmath : {None, "contract", "reassociate"}, default="contract"
+        As for `cpu_kernel`. Reassociate only sums, in functions so small that they are always
+        inlined: another part's code is optimised once more on its way to the cache, and sums that
+        are reassociated twice round otherwise than those of the process that compiled them.
 
     Returns
     -------
     numba.core.dispatcher.Dispatcher
         Callable from compiled code only; ``.py_func`` is the plain function.
     """
+    if func is None:
+        return functools.partial(cpu_function, fastmath=fastmath)
     dispatcher = numba.njit(
         func,
-        fastmath=set(REASSOCIATE),
+        fastmath=set(FAST_MATH[fastmath]),
         error_model="numpy",
         boundscheck=False,
         no_cpython_wrapper=True,

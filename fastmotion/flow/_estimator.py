@@ -16,6 +16,7 @@ from fastmotion.core.device import resolve_device, thread_limit
 from fastmotion.core.validation import (
     MIN_SIZE,
     Interval,
+    Options,
     check_clips,
     check_flow,
     check_image_pair,
@@ -24,17 +25,22 @@ from fastmotion.core.validation import (
 from fastmotion.flow.kernels import kernels_for
 from fastmotion.flow.pyramid import Pyramid, Solver, coarse_to_fine
 
+# Limits keep what is made of the parameters within float32.
 COMMON_CONSTRAINTS: dict[str, list] = {
     "n_levels": [Interval(Integral, 1, None, closed="left"), None],
     "pyramid_factor": [Interval(Real, 0.1, 0.95, closed="both")],
     "finest_scale": [Interval(Integral, 0, None, closed="left")],
     "n_warps": [Interval(Integral, 1, None, closed="left")],
     "n_finest_warps": [Interval(Integral, 1, None, closed="left"), None],
-    "prefilter_sigma": [Interval(Real, 0, None, closed="left")],
+    "prefilter_sigma": [Interval(Real, 0, 100, closed="both")],
     "median_filter": ["boolean"],
     "weighted_median": ["boolean"],
-    "max_update": [Interval(Real, 0, math.inf, closed="right")],
-    "n_jobs": [Integral, None],
+    "max_update": [Interval(Real, 0, 1e6, closed="right"), Options(Real, {math.inf})],
+    "n_jobs": [
+        Interval(Integral, None, -1, closed="right"),
+        Interval(Integral, 1, None, closed="left"),
+        None,
+    ],
     "device": [str, None],
 }
 
@@ -137,9 +143,13 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         """
         clips = check_clips(X)
         flow = np.empty((clips.shape[0], clips.shape[1] - 1, *clips.shape[2:4], 2), np.float32)
-        for clip, fields in zip(clips, flow):
+        for n, (clip, fields) in enumerate(zip(clips, flow)):
             for i, field in enumerate(fields):
-                field[:] = self.estimate(clip[i], clip[i + 1])
+                try:
+                    field[:] = self.estimate(clip[i], clip[i + 1])
+                except ValueError as error:
+                    error.add_note(f"frame0 and frame1 are frames {i} and {i + 1} of clip {n}")
+                    raise
         return flow
 
     def estimate(

@@ -122,7 +122,7 @@ class HornSchunck(DenseFlow):
     n_warps : int, default=5
         Warps per level of the pyramid.
     n_finest_warps : int or None, default=None
-        Warps of the finest level, which costs most of the time; None for ``n_warps``.
+        Warps of the finest of several levels, which costs most of the time; None for ``n_warps``.
     max_update : float, default=1.5
         Largest change of a component of the flow per warp, in pixels; may be infinite.
     median_filter : bool, default=True
@@ -201,11 +201,11 @@ class HornSchunck(DenseFlow):
     }
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        "alpha": [Interval(Real, 0, None, closed="neither"), None],
+        "alpha": [Interval(Real, 1e-6, 1e3, closed="both"), None],
         "penalty": [StrOptions({"robust", "quadratic"})],
         "exponent": [Interval(Real, 0, 1, closed="right")],
         "gradient_weight": [Interval(Real, 0, 1, closed="both")],
-        "edge_sensitivity": [Interval(Real, 0, None, closed="left")],
+        "edge_sensitivity": [Interval(Real, 0, 1e6, closed="both")],
         "n_sweeps": [Interval(Integral, 1, None, closed="left")],
         "omega": [Interval(Real, 1, 2, closed="left")],
         **COMMON_CONSTRAINTS,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.validation import Interval, StrOptions
+from fastmotion.core.validation import Interval, Options, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
 from fastmotion.flow.kernels.functional import WindowFunctional, in_float32
 from fastmotion.flow.pyramid import resize
@@ -81,7 +81,7 @@ class LucasKanade(DenseFlow):
     Parameters
     ----------
     window_size : int, default=7
-        Height and width of the window in pixels, odd.
+        Height and width of the window in pixels, odd, from 3 to 9999.
     window : {"gaussian", "uniform"}, default="gaussian"
         How weights fall with the distance from the centre: a Gaussian of standard deviation 0.18
         ``window_size``, or not at all.
@@ -97,7 +97,7 @@ class LucasKanade(DenseFlow):
     n_warps : int, default=5
         Warps, each with one solution of the equations, per level of the pyramid.
     n_finest_warps : int or None, default=1
-        Warps of the finest level, which costs most of the time; None for ``n_warps``.
+        Warps of the finest of several levels, which costs most of the time; None for ``n_warps``.
     max_update : float, default=1.0
         Largest change of a component of the flow per warp, in pixels; may be infinite.
     median_filter : bool, default=True
@@ -171,11 +171,14 @@ class LucasKanade(DenseFlow):
     }
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        "window_size": [Interval(Integral, 3, None, closed="left")],
+        "window_size": [Interval(Integral, 3, 9999, closed="both")],
         "window": [StrOptions({"gaussian", "uniform"})],
-        "regularization": [Interval(Real, 0, None, closed="neither")],
-        "gradient_weight": [Interval(Real, 0, None, closed="left")],
-        "residual_threshold": [Interval(Real, 0, math.inf, closed="right")],
+        "regularization": [Interval(Real, 1e-9, 1e3, closed="both")],
+        "gradient_weight": [Interval(Real, 0, 1e3, closed="both")],
+        "residual_threshold": [
+            Interval(Real, 1e-6, 1e6, closed="both"),
+            Options(Real, {math.inf}),
+        ],
         **COMMON_CONSTRAINTS,
     }
 

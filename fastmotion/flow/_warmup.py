@@ -10,7 +10,7 @@ _FRAME = np.zeros((32, 32), np.uint8)
 
 
 def _warm_up_horn_schunck() -> None:
-    horn_schunck(_FRAME, _FRAME)
+    horn_schunck(_FRAME, _FRAME, weighted_median=True)
 
 
 def _warm_up_lucas_kanade() -> None:

@@ -65,7 +65,7 @@ class Pyramid:
     n_warps : int
         Warps per level.
     n_finest_warps : int or None
-        Warps of the finest level; None for as many as on the others.
+        Warps of the finest level, where there are several; None for as many as on the others.
     median_filter : bool
         Whether the flow is median-filtered (5 x 5) after every warp.
     weighted_median : bool
@@ -93,6 +93,13 @@ class Pyramid:
                 break
             shapes.append(shape)
         return shapes
+
+    def warps(self, n_levels: int) -> list[int]:
+        """Return the number of warps of each of so many levels, finest first."""
+        warps = [self.n_warps] * n_levels
+        if n_levels > 1 and self.n_finest_warps is not None:
+            warps[0] = self.n_finest_warps
+        return warps
 
 
 def coarse_to_fine(
@@ -126,11 +133,12 @@ def coarse_to_fine(
     shape = frame0.shape
     flow = None if initial_flow is None else _planes(initial_flow)
     levels = _frame_pyramid(frame0, frame1, pyramid, kernels)
+    warps = pyramid.warps(len(levels))
     while levels:
         frames = levels.pop()
         flow = _flow_at(frames.shape[1:], flow, kernels)
         with thread_limit(max(1, min(n_threads, flow[0].size // _PIXELS_PER_THREAD))) as n_used:
-            _refine(frames, flow, solver, pyramid, kernels, n_used, is_finest=not levels)
+            _refine(frames, flow, solver, pyramid, warps[len(levels)], kernels, n_used)
         _logger.debug("level of %d x %d pixels done", *frames.shape[1:])
     u, v = _flow_at(shape, flow, kernels)
     return np.stack((u, v), axis=-1)
@@ -173,14 +181,11 @@ def _refine(
     flow: NDArray,
     solver: Solver,
     pyramid: Pyramid,
+    n_warps: int,
     kernels: ModuleType,
     n_threads: int,
-    is_finest: bool,
 ) -> None:
     """Warp and solve repeatedly on one level; changes the flow in place."""
-    n_warps = pyramid.n_warps
-    if is_finest and pyramid.n_finest_warps is not None:
-        n_warps = pyramid.n_finest_warps
     warped = np.empty_like(frames[0])
     out = np.empty_like(flow)
     for step in range(n_warps):

@@ -466,9 +466,6 @@ def test_bands_thinner_than_the_sweeps_reach(height, n_sweeps):
     assert len(results) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="parts that are not inlined round otherwise once loaded from the cache"
-)
 def test_cached_code_gives_the_bits_of_compiled_code(run_python, tmp_path):
     code = (
         "import hashlib\n"

@@ -372,7 +372,6 @@ def test_only_lucas_kanade_has_a_confidence(pair):
         HornSchunck().estimate(*pair, return_confidence=True)
 
 
-@pytest.mark.xfail(strict=True, reason="warmup leaves out the weighted median of the best preset")
 def test_warmup_runs_every_parallel_kernel(run_python):
     """No preset compiles anything after ``fastmotion.warmup()``."""
     code = (

@@ -71,22 +71,17 @@ def test_confidence_tells_where_errors_are():
     assert endpoint_error(pair.flow, flow, mask=confidence > high) < 0.5 * doubtful
 
 
-ONE_WARP = pytest.mark.xfail(
-    strict=True, reason="n_finest_warps counts where the finest level is the only one"
-)
-
-
 @pytest.mark.parametrize(
     "estimator, preset, shape",
     [
-        pytest.param(LucasKanade, "default", (28, 28), marks=ONE_WARP),
+        (LucasKanade, "default", (28, 28)),
         (LucasKanade, "default", (36, 60)),
         (LucasKanade, "best", (28, 28)),
         (HornSchunck, "default", (28, 28)),
         (HornSchunck, "default", (24, 60)),
         (HornSchunck, "best", (28, 28)),
-        pytest.param(HornSchunck, "medium", (60, 60), marks=ONE_WARP),
-        pytest.param(LucasKanade, "medium", (60, 60), marks=ONE_WARP),
+        (HornSchunck, "medium", (60, 60)),
+        (LucasKanade, "medium", (60, 60)),
     ],
 )
 def test_small_images(estimator, preset, shape):

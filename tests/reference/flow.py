@@ -69,7 +69,7 @@ def affinity(ratio):
 def reliability(frame0, warped, flow, residual_scale, divergence_scale):
     """Return the weight of each pixel by its residual and by how far the flow converges there."""
     u, v = np.pad(np.float64(flow), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    divergence = np.diff(u, axis=1)[1:-1, 1:] + (v[2:, 1:-1] - v[:-2, 1:-1]) / 2
+    divergence = (u[1:-1, 2:] - u[1:-1, :-2] + v[2:, 1:-1] - v[:-2, 1:-1]) / 2
     residual = residual_scale * (np.float64(warped) - frame0)
     return affinity(residual) * affinity(divergence_scale * np.minimum(divergence, 0))
 

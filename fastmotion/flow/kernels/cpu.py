@@ -182,15 +182,14 @@ def reliability(frame0, warped, flow, out):
     height, width = frame0.shape
     for line in prange(height):
         y = np.int64(line)  # the index of a parallel loop is unsigned
-        u = np.empty(width + 1, np.float32)
-        rows.copy(u[:width], flow[0, y])
-        u[width] = u[width - 1]
+        u = np.empty(width + 2 * PAD, np.float32)
+        rows.pad(u, flow[0, y])
         rows.reliabilities(
             out[y],
             frame0[y],
             warped[y],
-            u[:width],
-            u[1:],
+            u[PAD - 1 : PAD - 1 + width],
+            u[PAD + 1 : PAD + 1 + width],
             flow[1, max(y - 1, 0)],
             flow[1, min(y + 1, height - 1)],
             _RESIDUAL_SCALE,

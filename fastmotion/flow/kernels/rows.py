@@ -438,7 +438,7 @@ def eigenvalues(out, sums):
 
 
 @cpu_function
-def reliabilities(out, row0, warped, u, u_next, v_above, v_below, intensity, divergence):
+def reliabilities(out, row0, warped, u_left, u_right, v_above, v_below, intensity, divergence):
     """Write how far each pixel is likely to be seen in both frames.
 
     The weight falls with the residual and where the flow converges: there something is covered
@@ -446,7 +446,8 @@ def reliabilities(out, row0, warped, u, u_next, v_above, v_below, intensity, div
     """
     for x in range(out.size):
         residual = intensity * (warped[x] - row0[x])
-        converging = divergence * min(u_next[x] - u[x] + HALF * (v_below[x] - v_above[x]), ZERO)
+        stretch = HALF * (u_right[x] - u_left[x] + v_below[x] - v_above[x])
+        converging = divergence * min(stretch, ZERO)
         out[x] = affinity(residual * residual) * affinity(converging * converging)
 
 
@@ -458,7 +459,7 @@ def weigh_samples(weights, row, reliability, centre, intensity):
         weights[x] = affinity(step * step) * reliability[x]
 
 
-@cpu_function
+@cpu_function(fastmath="reassociate")
 def weight_up_to(values, weights, limit):
     """Return the sum of the weights of the values that do not exceed a limit."""
     total = ZERO
