@@ -226,7 +226,7 @@ def test_weighted_median(shape, rng):
     flow = random_flow(shape, 3.0)
     flow[:, shape[0] // 2 :] += 2  # a motion boundary
     flow[:, :, : shape[1] // 3] = 0  # and motion without any
-    near = reference.near_boundary(flow, cpu._REACH, cpu._BOUNDARY_CONTRAST)
+    near = reference.near_boundary(flow, cpu._REACH, cpu._BOUNDARY_BEND)
     assert min(shape) < 16 or (near.any() and not near.all())
     medians = reference.weighted_median(
         frame, weights, flow, cpu._WINDOW, np.float64(cpu._LIKENESS_SCALE)

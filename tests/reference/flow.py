@@ -74,17 +74,17 @@ def reliability(frame0, warped, flow, residual_scale, divergence_scale):
     return affinity(residual) * affinity(divergence_scale * np.minimum(divergence, 0))
 
 
-def near_boundary(flow, reach, contrast):
-    """Return where the flow differs from that at one of the four corners at a distance."""
+def near_boundary(flow, reach, bend):
+    """Return where the flow differs from its mean at two opposite corners by half a bend."""
+    padded = np.float64(flow)
     _, height, width = flow.shape
-    rows, columns = np.arange(height), np.arange(width)
-    largest = np.zeros((height, width))
-    for down in (-reach, reach):
-        for along in (-reach, reach):
-            y, x = np.clip(rows + down, 0, height - 1), np.clip(columns + along, 0, width - 1)
-            difference = np.abs(np.float64(flow[:, y][:, :, x]) - flow).sum(axis=0)
-            largest = np.maximum(largest, difference)
-    return largest > contrast
+    up, down = (np.clip(np.arange(height) + d, 0, height - 1) for d in (-reach, reach))
+    left, right = (np.clip(np.arange(width) + d, 0, width - 1) for d in (-reach, reach))
+    diagonals = [
+        (padded[:, a][:, :, b] + padded[:, c][:, :, d]) / 2
+        for a, b, c, d in ((up, left, down, right), (down, left, up, right))
+    ]
+    return np.max([np.abs(mean - padded).sum(axis=0) for mean in diagonals], axis=0) > bend / 2
 
 
 def weighted_median(frame0, reliability, flow, size, likeness_scale):

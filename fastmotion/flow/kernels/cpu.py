@@ -36,12 +36,12 @@ from fastmotion.flow.kernels.scalar import (
 # Rows that one thread smooths with a median at a time.
 _MEDIAN_BLOCK = 16
 
-# The weighted median: its window; the distance and the contrast, in pixels, by which boundaries of
+# The weighted median: its window; the distance and the bend, in pixels, by which boundaries of
 # the motion are found; the steps of its bisection, to 1/4096 of the motion's range in the window;
 # and the inverse scales at which weights fall: 10 and 20 of 255 gray levels, 0.6 pixels per pixel.
 _WINDOW = 11
 _REACH = 3
-_BOUNDARY_CONTRAST = np.float32(0.3)
+_BOUNDARY_BEND = np.float32(0.3)
 _BISECTIONS = 12
 _LIKENESS_SCALE = np.float32(255 / 10)
 _RESIDUAL_SCALE = np.float32(255 / 20)
@@ -226,13 +226,17 @@ def weighted_median(frame0, reliability, flow, out):
 
 @cpu_function
 def _is_near_boundary(flow, y, x):
+    """Return whether the flow bends sharply along a diagonal; a smooth slope is no boundary."""
     height, width = flow.shape[1:]
-    contrast = ZERO
-    for row in (max(y - _REACH, 0), min(y + _REACH, height - 1)):
-        for column in (max(x - _REACH, 0), min(x + _REACH, width - 1)):
-            du = abs(flow[0, row, column] - flow[0, y, x])
-            contrast = max(contrast, du + abs(flow[1, row, column] - flow[1, y, x]))
-    return contrast > _BOUNDARY_CONTRAST
+    top, bottom = max(y - _REACH, 0), min(y + _REACH, height - 1)
+    left, right = max(x - _REACH, 0), min(x + _REACH, width - 1)
+    falling = ZERO
+    rising = ZERO
+    for k in range(2):
+        middle = TWO * flow[k, y, x]
+        falling += abs(flow[k, top, left] + flow[k, bottom, right] - middle)
+        rising += abs(flow[k, bottom, left] + flow[k, top, right] - middle)
+    return max(falling, rising) > _BOUNDARY_BEND
 
 
 @cpu_function
