@@ -226,7 +226,7 @@ def check_image_pair(
             f"{arrays[1].shape[:2]}; crop or resize one"
         )
     white0, white1 = (_white(array.dtype) for array in arrays)
-    if arrays[0].dtype.kind != arrays[1].dtype.kind or (white0 is None) != (white1 is None):
+    if arrays[0].dtype.kind != arrays[1].dtype.kind or white0 != white1:
         raise ValueError(
             f"frame0 and frame1 must have the same kind of dtype, got {arrays[0].dtype} and "
             f"{arrays[1].dtype}; convert one so that both have the same intensity scale"

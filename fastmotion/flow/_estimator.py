@@ -29,7 +29,7 @@ from fastmotion.flow.pyramid import Pyramid, Solver, coarse_to_fine
 COMMON_CONSTRAINTS: dict[str, list] = {
     "n_levels": [Interval(Integral, 1, None, closed="left"), None],
     "pyramid_factor": [Interval(Real, 0.1, 0.95, closed="both")],
-    "finest_scale": [Interval(Integral, 0, None, closed="left")],
+    "finest_scale": [Interval(Integral, 0, 16, closed="both")],
     "n_warps": [Interval(Integral, 1, None, closed="left")],
     "n_finest_warps": [Interval(Integral, 1, None, closed="left"), None],
     "prefilter_sigma": [Interval(Real, 0, 100, closed="both")],
@@ -161,8 +161,9 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
             At least 16 x 16 pixels; 1 or 3 (RGB) channels, of which the luminance is used. uint8,
-            uint16 and bool have their full range; the range of float frames is that of both frames
-            together, so that their scale does not matter.
+            uint16 and bool have their full range (10 or 12 bits in uint16: convert to float); the
+            range of float frames is that of both frames together, so that their scale does not
+            matter.
         initial_flow : array_like of shape (height, width, 2) or None, default=None
             Where to start, in pixels; for example the flow of the previous pair of a video.
 

@@ -201,7 +201,7 @@ class HornSchunck(DenseFlow):
     }
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        "alpha": [Interval(Real, 1e-6, 1e3, closed="both"), None],
+        "alpha": [Interval(Real, 1e-4, 1e3, closed="both"), None],
         "penalty": [StrOptions({"robust", "quadratic"})],
         "exponent": [Interval(Real, 0, 1, closed="right")],
         "gradient_weight": [Interval(Real, 0, 1, closed="both")],

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmotion.core.device import thread_limit
 from fastmotion.core.validation import Interval, Options, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
 from fastmotion.flow.kernels.functional import WindowFunctional, in_float32
@@ -233,8 +234,9 @@ class LucasKanade(DenseFlow):
         ----------
         frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
             At least 16 x 16 pixels; 1 or 3 (RGB) channels, of which the luminance is used. uint8,
-            uint16 and bool have their full range; the range of float frames is that of both frames
-            together, so that their scale does not matter.
+            uint16 and bool have their full range (10 or 12 bits in uint16: convert to float); the
+            range of float frames is that of both frames together, so that their scale does not
+            matter.
         initial_flow : array_like of shape (height, width, 2) or None, default=None
             Where to start, in pixels; for example the flow of the previous pair of a video.
         return_confidence : bool, default=False
@@ -266,7 +268,13 @@ class LucasKanade(DenseFlow):
         if not return_confidence:
             return flow
         confidence = np.empty((1, *flow.shape[:2]), np.float32)
-        resize(solver.confidence[np.newaxis], confidence, self._kernels(frame0, frame1))
+        with thread_limit(self.n_jobs):
+            resize(
+                solver.confidence[np.newaxis],
+                confidence,
+                self._kernels(frame0, frame1),
+                factor=(4.0**-self.finest_scale,),  # squared gradients of smaller pixels
+            )
         return flow, confidence[0]
 
     def _solver(self) -> _WindowSolver:

@@ -26,6 +26,9 @@ _TRUNCATE = 3.0
 # On small levels a second thread costs more, above all on a busy machine, than it computes.
 _PIXELS_PER_THREAD = 8192
 
+# The longer side of an elongated frame shrinks on while it is this many times the least size.
+_ELONGATION = 4
+
 
 class Solver(Protocol):
     """What `coarse_to_fine` calls at every warp."""
@@ -85,13 +88,15 @@ class Pyramid:
     def shapes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Return the shapes of the levels, finest first; at least one."""
         base = 2.0**-self.finest_scale
-        shapes = [(max(round(height * base), 1), max(round(width * base), 1))]
+        finest = max(round(height * base), 1), max(round(width * base), 1)
+        least = min(finest[0], self.min_size), min(finest[1], self.min_size)
+        shapes = [finest]
         while len(shapes) != self.n_levels:
             scale = base * self.factor ** len(shapes)
             shape = round(height * scale), round(width * scale)
-            if min(shape) < self.min_size:
+            if min(shape) < self.min_size and max(shape) < _ELONGATION * self.min_size:
                 break
-            shapes.append(shape)
+            shapes.append((max(shape[0], least[0]), max(shape[1], least[1])))
         return shapes
 
     def warps(self, n_levels: int) -> list[int]:

@@ -475,3 +475,22 @@ def test_cached_code_gives_the_bits_of_compiled_code(run_python, tmp_path):
     )
     compiled, loaded = (run_python(code, FASTMOTION_CACHE_DIR=tmp_path) for _ in range(2))
     assert compiled == loaded
+
+
+def test_weighted_median_sharpens_a_blurred_boundary():
+    frame = np.full((32, 32), 0.2, np.float32)
+    frame[:, 16:] = 0.8
+    flow = np.zeros((2, 32, 32), np.float32)
+    flow[0, :, 15:18] = 1.25, 2.5, 3.75
+    flow[0, :, 18:] = 5
+    out = np.empty_like(flow)
+    cpu.weighted_median(frame, np.ones_like(frame), flow, out)
+    np.testing.assert_allclose(out[0, 16, 14:19], [0, 0, 5, 5, 5], atol=0.01)
+
+
+def test_weighted_median_leaves_smooth_slopes():
+    flow = np.zeros((2, 32, 32), np.float32)
+    flow[0] = np.float32(0.25) * np.arange(32, dtype=np.float32)[:, None]
+    out = np.empty_like(flow)
+    cpu.weighted_median(texture((32, 32)), np.ones((32, 32), np.float32), flow, out)
+    np.testing.assert_array_equal(out, flow)

@@ -88,3 +88,29 @@ def test_small_images(estimator, preset, shape):
     frames = texture_pair(shape, seed=1, step=(3, 2))
     flow = estimator.from_preset(preset).estimate(*frames)
     np.testing.assert_allclose(np.median(flow[5:-5, 5:-5], axis=(0, 1)), (3, 2), atol=0.3)
+
+
+@pytest.mark.parametrize("shape", [(24, 400), (400, 24)])
+@each_estimator
+def test_elongated_frames(estimator, shape):
+    """The long side goes on shrinking where the short one no longer can."""
+    frames = texture_pair(shape, seed=1, step=(3, 3))
+    flow = estimator().estimate(*frames)
+    np.testing.assert_allclose(np.median(flow[6:-6, 6:-6], axis=(0, 1)), (3, 3), atol=0.3)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 3e-4, 1e-3])
+def test_weak_regularization_does_not_diverge(alpha):
+    frames = texture_pair((40, 52), seed=1, step=(0.4, 0.3))
+    flow = HornSchunck.from_preset("textbook", alpha=alpha).estimate(*frames)
+    assert np.abs(flow).max() < 50
+
+
+def test_confidence_has_one_unit_at_every_scale():
+    pair = make_warped_photograph("china", "rotation", magnitude=2.0, shape=(160, 200), gray=True)
+
+    def typical(scale):
+        estimator = LucasKanade(finest_scale=scale)
+        return np.median(estimator.estimate(pair.frame0, pair.frame1, return_confidence=True)[1])
+
+    assert 0.3 < typical(1) / typical(0) < 1.0  # smoothing only lowers it

@@ -75,16 +75,18 @@ def reliability(frame0, warped, flow, residual_scale, divergence_scale):
 
 
 def near_boundary(flow, reach, bend):
-    """Return where the flow differs from its mean at two opposite corners by half a bend."""
-    padded = np.float64(flow)
+    """Return where the second difference along a diagonal, there or beside it, exceeds a bend."""
     _, height, width = flow.shape
-    up, down = (np.clip(np.arange(height) + d, 0, height - 1) for d in (-reach, reach))
-    left, right = (np.clip(np.arange(width) + d, 0, width - 1) for d in (-reach, reach))
-    diagonals = [
-        (padded[:, a][:, :, b] + padded[:, c][:, :, d]) / 2
-        for a, b, c, d in ((up, left, down, right), (down, left, up, right))
-    ]
-    return np.max([np.abs(mean - padded).sum(axis=0) for mean in diagonals], axis=0) > bend / 2
+    near = np.zeros((height, width), bool)
+    for y in range(height):
+        for x in range(width):
+            r = min(reach, y // 2, x // 2, (height - 1 - y) // 2, (width - 1 - x) // 2)
+            steps = r * np.arange(-2, 3)
+            for columns in (x + steps, x - steps):
+                line = np.float64(flow[:, y + steps, columns])
+                second = np.abs(np.diff(line, 2, axis=1)).sum(axis=0)
+                near[y, x] |= second.max() > bend
+    return near
 
 
 def weighted_median(frame0, reliability, flow, size, likeness_scale):

@@ -108,13 +108,13 @@ def test_smaller_eigenvalue(a, b, c):
 
 @pytest.mark.parametrize("a, b, c", [m for m in MATRICES if m[0] * m[2] > m[1] ** 2])
 def test_inverse(a, b, c):
-    p, q, r = scalar.inverse_2x2(*np.float32([a, b, c]))
+    p, q, r = scalar.inverse_2x2(*np.float32([a, b, c, 0]))
     expected = np.linalg.inv([[a, b], [b, c]])
     np.testing.assert_allclose([[p, q], [q, r]], expected, rtol=1e-5)
 
 
 def test_inverse_of_zeros_is_finite():
-    assert np.isfinite(scalar.inverse_2x2(*np.zeros(3, np.float32))).all()
+    assert np.isfinite(scalar.inverse_2x2(*np.zeros(4, np.float32))).all()
 
 
 @pytest.mark.parametrize("squared", [0.0, 1e-6, 0.04, 3.0, 400.0])

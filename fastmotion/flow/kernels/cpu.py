@@ -226,17 +226,25 @@ def weighted_median(frame0, reliability, flow, out):
 
 @cpu_function
 def _is_near_boundary(flow, y, x):
-    """Return whether the flow bends sharply along a diagonal; a smooth slope is no boundary."""
+    """Return whether the flow bends sharply along a diagonal, at the pixel or beside it.
+
+    A smooth slope is no boundary. In the middle of a blurred one the flow does not bend either, but
+    it does on both sides.
+    """
     height, width = flow.shape[1:]
-    top, bottom = max(y - _REACH, 0), min(y + _REACH, height - 1)
-    left, right = max(x - _REACH, 0), min(x + _REACH, width - 1)
-    falling = ZERO
-    rising = ZERO
-    for k in range(2):
-        middle = TWO * flow[k, y, x]
-        falling += abs(flow[k, top, left] + flow[k, bottom, right] - middle)
-        rising += abs(flow[k, bottom, left] + flow[k, top, right] - middle)
-    return max(falling, rising) > _BOUNDARY_BEND
+    reach = min(min(y, height - 1 - y), min(x, width - 1 - x)) // 2
+    reach = min(reach, _REACH)
+    bend = ZERO
+    for sign in range(-1, 2, 2):
+        for shift in range(-reach, reach + 1, max(reach, 1)):
+            row, column = y + shift, x + sign * shift
+            total = ZERO
+            for k in range(2):
+                before = flow[k, row - reach, column - sign * reach]
+                after = flow[k, row + reach, column + sign * reach]
+                total += abs(before + after - TWO * flow[k, row, column])
+            bend = max(bend, total)
+    return bend > _BOUNDARY_BEND
 
 
 @cpu_function
@@ -267,6 +275,8 @@ def _weighted_middle(values, weights):
     low = values.min()
     high = values.max()
     half = HALF * rows.weight_up_to(values, weights, high)
+    if half <= ZERO:
+        return values[values.size // 2]
     for _ in range(_BISECTIONS):
         middle = HALF * (low + high)
         if rows.weight_up_to(values, weights, middle) < half:
@@ -387,7 +397,7 @@ def _relax_band(
             _weights_below(below[y % 2], frame0, flow, y, functional)
             rows.invert_equations(equations, right, below[y % 2], below[(y + 1) % 2], scratch[0])
             _store_system(system[y % period], flow, equations, right, below[y % 2], y)
-        for h in range(n_half):
+        for h in range(max(0, y - end), min(n_half, y - begin)):
             row = y - 1 - h
             top = begin + shrink_top * (h + 1)
             bottom = end - 1 - shrink_bottom * (h + 1)

@@ -190,7 +190,7 @@ def _set_up_system(frame0, warped, base, flow, system, functional):
     w_right = _smoothness(frame0, flow, y, x, y, x + 1, functional) if column < width else ZERO
     w_below = _smoothness(frame0, flow, y, x, y + 1, x, functional) if row < height else ZERO
     w = w_left + w_right + w_above + w_below
-    i11, i12, i22 = inverse_2x2(a11 + w, a12, a22 + w)
+    i11, i12, i22 = inverse_2x2(a11, a12, a22, w)
     system[_U, colour, row, k] = flow[0, y, x]
     system[_V, colour, row, k] = flow[1, y, x]
     system[_I11, colour, row, k] = i11

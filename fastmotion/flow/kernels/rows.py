@@ -232,7 +232,7 @@ def invert_equations(equations, right, below, above, total):
     a22 = equations[A22]
     for x in range(total.size):
         weight = total[x] + below[x] + above[x]
-        a11[x], a12[x], a22[x] = inverse_2x2(a11[x] + weight, a12[x], a22[x] + weight)
+        a11[x], a12[x], a22[x] = inverse_2x2(a11[x], a12[x], a22[x], weight)
 
 
 @cpu_function

@@ -154,10 +154,15 @@ def edge_weight(step, smoothness, edge):
 
 
 @scalar
-def inverse_2x2(a, b, c):
-    """Return the inverse ``[[p, q], [q, r]]`` of the symmetric ``[[a, b], [b, c]]`` as p, q, r."""
-    scale = ONE / (a * c - b * b + _TINY)
-    return c * scale, -b * scale, a * scale
+def inverse_2x2(a, b, c, w):
+    """Return the inverse ``[[p, q], [q, r]]`` of ``[[a + w, b], [b, c + w]]`` as p, q, r.
+
+    ``[[a, b], [b, c]]`` has no negative eigenvalue and w is not negative. Where the matrix is
+    singular, ``a c - b b`` is rounding alone: w must not be lost in it.
+    """
+    determinant = max(a * c - b * b, ZERO) + w * (a + c + w)
+    scale = ONE / (determinant + _TINY)
+    return (c + w) * scale, -b * scale, (a + w) * scale
 
 
 @scalar
@@ -214,7 +219,7 @@ def stay_within(value, base, most):
 @scalar
 def window_update(a11, a12, a22, b1, b2, regularization, max_update):
     """Return the change of the flow that solves a window's regularised normal equations."""
-    i11, i12, i22 = inverse_2x2(a11 + regularization, a12, a22 + regularization)
+    i11, i12, i22 = inverse_2x2(a11, a12, a22, regularization)
     du = clamp(-(i11 * b1 + i12 * b2), -max_update, max_update)
     dv = clamp(-(i12 * b1 + i22 * b2), -max_update, max_update)
     return du, dv
