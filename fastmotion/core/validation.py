@@ -228,7 +228,7 @@ def check_image_pair(
     white0, white1 = (_white(array.dtype) for array in arrays)
     if arrays[0].dtype.kind != arrays[1].dtype.kind or white0 != white1:
         raise ValueError(
-            f"frame0 and frame1 must have the same kind of dtype, got {arrays[0].dtype} and "
+            f"frame0 and frame1 must have dtypes of one range, got {arrays[0].dtype} and "
             f"{arrays[1].dtype}; convert one so that both have the same intensity scale"
         )
     if white0 is None or white1 is None:

@@ -70,7 +70,7 @@ def _check_samples(image: ArrayLike, shape: tuple[int, ...]) -> NDArray:
             f"got {array.shape}; crop or resize one"
         )
     planes = array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)
-    return np.require(planes, np.float32, "CAW")  # one signature to compile
+    return np.require(planes, np.float32, ["C", "A", "W"])  # one signature to compile
 
 
 def points_inside(flow: NDArray) -> NDArray:

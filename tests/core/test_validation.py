@@ -205,14 +205,12 @@ def test_frames_of_different_sizes_are_an_error():
     [(np.uint8, np.float32), (bool, np.uint8), (np.int32, np.uint8), (np.uint8, np.uint32)],
 )
 def test_frames_of_different_kinds_are_an_error(dtypes):
-    with pytest.raises(ValueError, match="same kind of dtype"):
+    with pytest.raises(ValueError, match="dtypes of one range"):
         check_image_pair(*(np.zeros((16, 16), dtype) for dtype in dtypes))
 
 
-def test_frames_of_one_kind_may_differ_in_width(rng):
-    image = rng.integers(0, 256, (16, 16)).astype(np.uint8)
-    planes = check_image_pair(image, image.astype(np.uint16) * 257)
-    np.testing.assert_allclose(planes[0], planes[1], atol=1e-7)
+def test_float_frames_may_differ_in_width(rng):
+    image = rng.integers(0, 256, (16, 16))
     planes = check_image_pair(image.astype(np.float32), image.astype(np.float64))
     np.testing.assert_allclose(planes[0], planes[1], atol=1e-7)
 

@@ -51,7 +51,7 @@ BAD_FRAMES = {
     "None": (None, FRAME, TypeError, ["frame0", "object"], "convert"),
     "ragged": ([[1, 2], [3]], FRAME, ValueError, ["frame0", "rectangular"], ""),
     "other types": (np.uint8(FRAME), FRAME, ValueError, ["uint8", "float32"], "convert one"),
-    "other ranges": (np.uint8(FRAME), np.uint16(FRAME), None, [], ""),
+    "other ranges": (np.uint8(FRAME), np.uint16(FRAME), ValueError, ["uint8", "uint16"], "convert"),
     "masked": (MASKED, FRAME, TypeError, ["frame0", "masked"], ".filled()"),
 }
 
@@ -278,7 +278,7 @@ def test_any_size_and_aspect(estimator, preset, shape):
 
 
 @each_estimator
-@pytest.mark.parametrize("finest_scale", [3, 5, 12, 2000])
+@pytest.mark.parametrize("finest_scale", [3, 5, 12, 16])
 def test_a_scale_coarser_than_the_image(estimator, finest_scale):
     flow = estimator(finest_scale=finest_scale).estimate(FRAME, FRAME[::-1])
     assert flow.shape == (20, 24, 2) and np.isfinite(flow).all()
