@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel, prange
 from fastmotion.flow.kernels import rows
-from fastmotion.flow.kernels.rows import (
+from fastmotion.flow.kernels.layout import (
     A11,
     DT,
     DX,
@@ -18,9 +18,19 @@ from fastmotion.flow.kernels.rows import (
     DY,
     DYT,
     DYY,
+    I11,
+    I12,
+    I22,
     N_DERIVATIVES,
     N_EQUATIONS,
+    N_SYSTEM,
     PAD,
+    SYSTEM_B1,
+    SYSTEM_B2,
+    W_BELOW,
+    W_RIGHT,
+    U,
+    V,
 )
 from fastmotion.flow.kernels.scalar import (
     HALF,
@@ -46,10 +56,6 @@ _BISECTIONS = 12
 _LIKENESS_SCALE = np.float32(255 / 10)
 _RESIDUAL_SCALE = np.float32(255 / 20)
 _DIVERGENCE_SCALE = np.float32(1 / 0.6)
-
-# Planes of the red-black system; the first two are the unknowns.
-_U, _V, _I11, _I12, _I22, _B1, _B2, _W_RIGHT, _W_BELOW = range(9)  # I: inverse matrix
-_N_SYSTEM = 9
 
 
 @cpu_kernel(parallel=True, fastmath="reassociate")
@@ -165,7 +171,7 @@ def median(planes, out):
         for y in range(first, min(first + _MEDIAN_BLOCK, height)):
             for k in range(5):
                 rows.pad(window[k], source[min(max(y + k - PAD, 0), height - 1)])
-            rows.sort_columns(window)
+            rows.sort_columns(window[0], window[1], window[2], window[3], window[4])
             rows.median(target[y], window)
 
 
@@ -369,8 +375,8 @@ def _relax_band(
     shrink_top = 1 if begin > 0 else 0
     shrink_bottom = 1 if end < height else 0
     period = min(n_half, height) + 4
-    system = np.zeros((period, _N_SYSTEM, 2, width // 2 + 3), np.float32)
-    nothing = np.zeros((_N_SYSTEM, 2, width // 2 + 3), np.float32)
+    system = np.zeros((period, N_SYSTEM, 2, width // 2 + 3), np.float32)
+    nothing = np.zeros((N_SYSTEM, 2, width // 2 + 3), np.float32)
 
     mean = np.empty((5, width + 2 * PAD), np.float32)
     difference = np.empty((5, width + 2 * PAD), np.float32)
@@ -476,12 +482,12 @@ def _weights_below(weights, image, flow, y, functional):
 
 @cpu_function
 def _store_system(system, flow, equations, right, below, y):
-    rows.split_columns(system[_U], flow[0, y])
-    rows.split_columns(system[_V], flow[1, y])
+    rows.split_columns(system[U], flow[0, y])
+    rows.split_columns(system[V], flow[1, y])
     for k in range(N_EQUATIONS):
-        rows.split_columns(system[_I11 + k], equations[A11 + k])
-    rows.split_columns(system[_W_RIGHT], right)
-    rows.split_columns(system[_W_BELOW], below)
+        rows.split_columns(system[I11 + k], equations[A11 + k])
+    rows.split_columns(system[W_RIGHT], right)
+    rows.split_columns(system[W_BELOW], below)
 
 
 @cpu_function
@@ -492,25 +498,25 @@ def _relax_row(row, above, below, parity, width, omega):
     left = slice(parity, parity + (width + 1) // 2)
     right = slice(parity + 1, parity + 1 + (width + 1) // 2)
     rows.relax(
-        row[_U, parity, own],
-        row[_V, parity, own],
-        row[_U, other, left],
-        row[_U, other, right],
-        above[_U, parity, own],
-        below[_U, parity, own],
-        row[_V, other, left],
-        row[_V, other, right],
-        above[_V, parity, own],
-        below[_V, parity, own],
-        row[_I11, parity, own],
-        row[_I12, parity, own],
-        row[_I22, parity, own],
-        row[_B1, parity, own],
-        row[_B2, parity, own],
-        row[_W_RIGHT, other, left],
-        row[_W_RIGHT, parity, own],
-        above[_W_BELOW, parity, own],
-        row[_W_BELOW, parity, own],
+        row[U, parity, own],
+        row[V, parity, own],
+        row[U, other, left],
+        row[U, other, right],
+        above[U, parity, own],
+        below[U, parity, own],
+        row[V, other, left],
+        row[V, other, right],
+        above[V, parity, own],
+        below[V, parity, own],
+        row[I11, parity, own],
+        row[I12, parity, own],
+        row[I22, parity, own],
+        row[SYSTEM_B1, parity, own],
+        row[SYSTEM_B2, parity, own],
+        row[W_RIGHT, other, left],
+        row[W_RIGHT, parity, own],
+        above[W_BELOW, parity, own],
+        row[W_BELOW, parity, own],
         omega,
     )
 

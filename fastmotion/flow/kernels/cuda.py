@@ -10,7 +10,25 @@ from numba import cuda, float32, int64, types, void
 from fastmotion.core.compile import cuda_function, cuda_kernel
 from fastmotion.core.device import launch_shape
 from fastmotion.flow.kernels.functional import VariationalFunctional, WindowFunctional
-from fastmotion.flow.kernels.rows import A11, A12, A22, B1, B2, N_EQUATIONS, PAD
+from fastmotion.flow.kernels.layout import (
+    A11,
+    A12,
+    A22,
+    B1,
+    B2,
+    I11,
+    I12,
+    I22,
+    N_EQUATIONS,
+    N_SYSTEM,
+    PAD,
+    SYSTEM_B1,
+    SYSTEM_B2,
+    W_BELOW,
+    W_RIGHT,
+    U,
+    V,
+)
 from fastmotion.flow.kernels.scalar import (
     ONE,
     TWO,
@@ -37,10 +55,6 @@ from fastmotion.flow.kernels.scalar import (
     stay_within,
     window_update,
 )
-
-# Planes of the red-black system; the first two are the unknowns.
-_U, _V, _I11, _I12, _I22, _B1, _B2, _W_RIGHT, _W_BELOW = range(9)  # I: inverse matrix
-_N_SYSTEM = 9
 
 # Pixels that a block of threads needs to differentiate its own.
 _BLOCK_WIDTH, _BLOCK_HEIGHT = launch_shape((1, 1))[1]
@@ -145,7 +159,7 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
         For threads of the CPU; without effect here.
     """
     height, width = frame0.shape
-    system = cuda.device_array((_N_SYSTEM, 2, height + 2, (width + 3) // 2), np.float32)
+    system = cuda.device_array((N_SYSTEM, 2, height + 2, (width + 3) // 2), np.float32)
     _set_up_system[launch_shape((height + 2, width + 2))](
         frame0, warped, base, flow, system, functional
     )
@@ -177,7 +191,7 @@ def _set_up_system(frame0, warped, base, flow, system, functional):
     colour = (row + column) % 2
     k = column // 2
     if row == 0 or row > height or column == 0 or column > width:
-        for plane in range(_N_SYSTEM):
+        for plane in range(N_SYSTEM):
             system[plane, colour, row, k] = ZERO
         return
     x = column - 1
@@ -191,15 +205,15 @@ def _set_up_system(frame0, warped, base, flow, system, functional):
     w_below = _smoothness(frame0, flow, y, x, y + 1, x, functional) if row < height else ZERO
     w = w_left + w_right + w_above + w_below
     i11, i12, i22 = inverse_2x2(a11, a12, a22, w)
-    system[_U, colour, row, k] = flow[0, y, x]
-    system[_V, colour, row, k] = flow[1, y, x]
-    system[_I11, colour, row, k] = i11
-    system[_I12, colour, row, k] = i12
-    system[_I22, colour, row, k] = i22
-    system[_B1, colour, row, k] = b1
-    system[_B2, colour, row, k] = b2
-    system[_W_RIGHT, colour, row, k] = w_right
-    system[_W_BELOW, colour, row, k] = w_below
+    system[U, colour, row, k] = flow[0, y, x]
+    system[V, colour, row, k] = flow[1, y, x]
+    system[I11, colour, row, k] = i11
+    system[I12, colour, row, k] = i12
+    system[I22, colour, row, k] = i22
+    system[SYSTEM_B1, colour, row, k] = b1
+    system[SYSTEM_B2, colour, row, k] = b2
+    system[W_RIGHT, colour, row, k] = w_right
+    system[W_BELOW, colour, row, k] = w_below
 
 
 @cuda_function
@@ -271,38 +285,38 @@ def _relax_colour(system, width, colour, factor):
     other = 1 - colour
     left = (column - 1) // 2
     right = (column + 1) // 2
-    w_left = system[_W_RIGHT, other, row, left]
-    w_right = system[_W_RIGHT, colour, row, k]
-    w_above = system[_W_BELOW, other, row - 1, k]
-    w_below = system[_W_BELOW, colour, row, k]
+    w_left = system[W_RIGHT, other, row, left]
+    w_right = system[W_RIGHT, colour, row, k]
+    w_above = system[W_BELOW, other, row - 1, k]
+    w_below = system[W_BELOW, colour, row, k]
     s = pull(
-        system[_B1, colour, row, k],
+        system[SYSTEM_B1, colour, row, k],
         w_left,
         w_right,
         w_above,
         w_below,
-        system[_U, other, row, left],
-        system[_U, other, row, right],
-        system[_U, other, row - 1, k],
-        system[_U, other, row + 1, k],
+        system[U, other, row, left],
+        system[U, other, row, right],
+        system[U, other, row - 1, k],
+        system[U, other, row + 1, k],
     )
     t = pull(
-        system[_B2, colour, row, k],
+        system[SYSTEM_B2, colour, row, k],
         w_left,
         w_right,
         w_above,
         w_below,
-        system[_V, other, row, left],
-        system[_V, other, row, right],
-        system[_V, other, row - 1, k],
-        system[_V, other, row + 1, k],
+        system[V, other, row, left],
+        system[V, other, row, right],
+        system[V, other, row - 1, k],
+        system[V, other, row + 1, k],
     )
-    system[_U, colour, row, k], system[_V, colour, row, k] = relax_pixel(
-        system[_U, colour, row, k],
-        system[_V, colour, row, k],
-        system[_I11, colour, row, k],
-        system[_I12, colour, row, k],
-        system[_I22, colour, row, k],
+    system[U, colour, row, k], system[V, colour, row, k] = relax_pixel(
+        system[U, colour, row, k],
+        system[V, colour, row, k],
+        system[I11, colour, row, k],
+        system[I12, colour, row, k],
+        system[I22, colour, row, k],
         s,
         t,
         factor,
@@ -316,8 +330,8 @@ def _store_flow(system, base, out, max_update):
     if y < out.shape[1] and x < out.shape[2]:
         colour = (y + x) % 2
         k = (x + 1) // 2
-        out[0, y, x] = stay_within(system[_U, colour, y + 1, k], base[0, y, x], max_update)
-        out[1, y, x] = stay_within(system[_V, colour, y + 1, k], base[1, y, x], max_update)
+        out[0, y, x] = stay_within(system[U, colour, y + 1, k], base[0, y, x], max_update)
+        out[1, y, x] = stay_within(system[V, colour, y + 1, k], base[1, y, x], max_update)
 
 
 def solve_windows(frame0, warped, flow, out, confidence, window, functional, n_bands):

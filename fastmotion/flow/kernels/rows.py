@@ -1,13 +1,29 @@
 """Loops over single image rows, out of which the CPU kernels are built.
 
 Every argument is a contiguous row, so that each loop compiles to vector instructions; the kernels
-in `cpu` decide which rows to work on and when. A *padded* row carries `PAD` more pixels on either
-side.
+in `cpu` decide which rows to work on and when. A *padded* row carries `layout.PAD` more pixels on
+either side.
 """
 
 import numpy as np
 
 from fastmotion.core.compile import cpu_function
+from fastmotion.flow.kernels.layout import (
+    A11,
+    A12,
+    A22,
+    B1,
+    B2,
+    DT,
+    DX,
+    DXT,
+    DXX,
+    DXY,
+    DY,
+    DYT,
+    DYY,
+    PAD,
+)
 from fastmotion.flow.kernels.scalar import (
     HALF,
     ZERO,
@@ -29,20 +45,11 @@ from fastmotion.flow.kernels.scalar import (
     robust_weight,
     second_difference,
     smaller_eigenvalue,
+    sort_5,
     squared_length,
     stay_within,
     window_update,
 )
-
-PAD = 2
-
-# Rows of `image_derivatives`: of the mean of both frames, then of their difference.
-DX, DY, DT, DXX, DXY, DYY, DXT, DYT = range(8)
-N_DERIVATIVES = 8
-
-# Rows of the normal equations ``[[A11, A12], [A12, A22]] flow = [B1, B2]``.
-A11, A12, A22, B1, B2 = range(5)
-N_EQUATIONS = 5
 
 
 @cpu_function
@@ -290,27 +297,10 @@ def limit_change(row, base, most):
 
 
 @cpu_function
-def order(lower, upper):
-    """Exchange the pixels of two rows where they are out of order."""
-    for x in range(lower.size):
-        a = lower[x]
-        b = upper[x]
-        lower[x] = min(a, b)
-        upper[x] = max(a, b)
-
-
-@cpu_function
-def sort_columns(rows):
+def sort_columns(a, b, c, d, e):
     """Sort the columns of five rows in place."""
-    order(rows[0], rows[1])
-    order(rows[3], rows[4])
-    order(rows[2], rows[4])
-    order(rows[2], rows[3])
-    order(rows[0], rows[3])
-    order(rows[0], rows[2])
-    order(rows[1], rows[4])
-    order(rows[1], rows[3])
-    order(rows[1], rows[2])
+    for x in range(a.size):
+        a[x], b[x], c[x], d[x], e[x] = sort_5(a[x], b[x], c[x], d[x], e[x])
 
 
 @cpu_function
