@@ -19,6 +19,7 @@ _LAZY = {
     "flow": "fastmotion.flow",
     "get_config": "fastmotion.core.config",
     "io": "fastmotion.io",
+    "linear": "fastmotion.linear",
     "metrics": "fastmotion.metrics",
     "set_config": "fastmotion.core.config",
     "show_versions": "fastmotion.core.info",

@@ -4,6 +4,7 @@ from fastmotion import datasets as datasets
 from fastmotion import display as display
 from fastmotion import flow as flow
 from fastmotion import io as io
+from fastmotion import linear as linear
 from fastmotion import metrics as metrics
 from fastmotion.core.config import config_context as config_context
 from fastmotion.core.config import get_config as get_config
