@@ -1,0 +1,3 @@
+"""Temporal kernels over joint trajectories."""
+
+__all__: list[str] = []

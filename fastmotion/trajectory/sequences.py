@@ -1,0 +1,642 @@
+"""Joint trajectories as callers hold them, and as the estimators work on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmotion.core.validation import _as_real_array, import_optional
+
+__all__ = [
+    "Sequences",
+    "check_confidence",
+    "check_sequence_weights",
+    "check_sequences",
+    "check_target",
+]
+
+_AXES = ("sequence", "frame", "joint", "coord")
+
+# The axes of an array that says nothing of them, by its number of dimensions.
+_DEFAULT_AXES = {3: _AXES[1:], 4: _AXES}
+
+# What the dimensions of an xarray.DataArray are called.
+_DIMS = {
+    "individual": "sequence",
+    "individuals": "sequence",
+    "time": "frame",
+    "keypoint": "joint",
+    "keypoints": "joint",
+    "space": "coord",
+}
+
+_RESHAPE = (
+    "insert the axis that is missing, X[:, numpy.newaxis, :] for one joint or "
+    "X[:, :, numpy.newaxis] for one coordinate, or name the axes with axes="
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where the axes of one container lie; ``template`` is the DataArray it came as, if it did."""
+
+    axes: tuple[str, ...]
+    template: Any = None
+
+    def unfold(self, array: NDArray) -> NDArray:
+        """Return a view with the axes (sequence, frame, joint, coord)."""
+        ordered = array.transpose([self.axes.index(axis) for axis in _AXES if axis in self.axes])
+        return ordered[tuple(slice(None) if a in self.axes else np.newaxis for a in _AXES)]
+
+    def fold(self, block: NDArray, first: int, extra_dims: Sequence[str]) -> Any:
+        """Undo ``unfold``; axes behind the four stay the last ones."""
+        present = [axis for axis in _AXES if axis in self.axes]
+        array = block[tuple(slice(None) if axis in self.axes else 0 for axis in _AXES)]
+        order = [present.index(axis) for axis in self.axes]
+        array = array.transpose(*order, *range(len(order), array.ndim))
+        if self.template is None:
+            return array
+        frames = slice(first, first + block.shape[1])
+        like = self.template.isel({self._dim("frame"): frames})
+        xarray = import_optional("xarray", extra="xarray", purpose="returning a DataArray")
+        return xarray.DataArray(
+            array,
+            coords=like.coords,
+            dims=(*like.dims, *extra_dims),
+            name=like.name,
+            attrs=like.attrs,
+        )
+
+    def select(self, indices: NDArray) -> _Layout:
+        """Return the layout of some of the sequences."""
+        if self.template is None:
+            return self
+        return _Layout(self.axes, self.template.isel({self._dim("sequence"): indices}))
+
+    def single(self, index: int) -> _Layout:
+        """Return the layout of one sequence alone."""
+        if "sequence" not in self.axes:
+            return self
+        axes = tuple(axis for axis in self.axes if axis != "sequence")
+        if self.template is None:
+            return _Layout(axes)
+        return _Layout(axes, self.template.isel({self._dim("sequence"): index}))
+
+    def dims(self) -> dict[str, str]:
+        """Return the axis that each name of a dimension stands for."""
+        return {} if self.template is None else dict(zip(self.template.dims, self.axes))
+
+    def _dim(self, axis: str) -> Any:
+        return self.template.dims[self.axes.index(axis)]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Sequences of poses, their frames in one array one after the other.
+
+    Made by `check_sequences`.
+
+    Attributes
+    ----------
+    frames : ndarray of shape (total_frames, n_joints, n_coords), float32 or float64
+        C-contiguous; it may be the caller's memory and must not be written to. NaN is missing.
+    starts, stops : ndarray of shape (n_sequences,), int64
+        Sequence ``i`` is ``frames[starts[i]:stops[i]]``.
+    """
+
+    frames: NDArray
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    _layouts: tuple[_Layout, ...]
+    _counts: tuple[int, ...]  # sequences in the container of each layout
+    _is_list: bool
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of sequences."""
+        return len(self.starts)
+
+    @property
+    def n_joints(self) -> int:
+        """Number of joints."""
+        return self.frames.shape[1]
+
+    @property
+    def n_coords(self) -> int:
+        """Number of coordinates of a joint."""
+        return self.frames.shape[2]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of frames of each sequence."""
+        return self.stops - self.starts
+
+    def select(self, indices: Any) -> Sequences:
+        """Return some of the sequences, on the same frames.
+
+        Parameters
+        ----------
+        indices : array_like of int or bool, or slice
+            Which sequences, as an index into ``starts``.
+
+        Returns
+        -------
+        Sequences
+            ``frames`` is the same array; only ``starts`` and ``stops`` differ. Targets,
+            confidences and weights go with the rows of ``frames``: check them before selecting.
+
+        Raises
+        ------
+        IndexError
+            An index is out of range.
+        ValueError
+            None is selected.
+        """
+        chosen = np.atleast_1d(np.arange(self.n_sequences)[indices])
+        if not chosen.size:
+            raise ValueError("indices must select at least one sequence, got none")
+        layouts: tuple[_Layout, ...]
+        counts: tuple[int, ...]
+        if not self._is_list and "sequence" in self._layouts[0].axes:
+            layouts, counts, is_list = (self._layouts[0].select(chosen),), (len(chosen),), False
+        else:
+            singles = [
+                layout.single(i)
+                for layout, count in zip(self._layouts, self._counts)
+                for i in range(count)
+            ]
+            layouts = tuple(singles[i] for i in chosen)
+            counts, is_list = (1,) * len(chosen), self._is_list or len(chosen) > 1
+        return Sequences(
+            self.frames, self.starts[chosen], self.stops[chosen], layouts, counts, is_list
+        )
+
+    def restore(
+        self,
+        values: NDArray,
+        lengths: ArrayLike | None = None,
+        *,
+        first: int = 0,
+        extra_dims: Sequence[str] = (),
+    ) -> Any:
+        """Put values back into a container like the one that the sequences came in.
+
+        Parameters
+        ----------
+        values : ndarray of shape (total_frames, n_joints, n_coords, *extra)
+            One row for each row of ``frames``; with `lengths`, for each frame that is left.
+        lengths : array_like of shape (n_sequences,) or None, default=None
+            Frames that each sequence has in `values`. None keeps all.
+        first : int, default=0
+            The frame of a sequence that its first row in `values` stands for; an
+            ``xarray.DataArray`` keeps the time coordinates from there on.
+        extra_dims : sequence of str, default=()
+            Names of the dimensions behind the four in an ``xarray.DataArray``.
+
+        Returns
+        -------
+        ndarray, list of ndarray, or xarray.DataArray
+            With the order and number of axes of the input, extra axes last; a view of `values`
+            where possible. A list of sequences from an array whose `lengths` differ.
+
+        Raises
+        ------
+        ValueError
+            The shape of `values` does not fit.
+        """
+        if lengths is None:
+            starts, stops, n_rows = self.starts, self.stops, len(self.frames)
+        else:
+            kept = np.asarray(lengths, np.int64)
+            stops = np.cumsum(kept)
+            starts, n_rows = stops - kept, int(stops[-1])
+        wanted = (n_rows, self.n_joints, self.n_coords)
+        if values.shape[:3] != wanted or len(starts) != self.n_sequences:
+            raise ValueError(
+                f"values must have shape {(*wanted, '...')} for {self.n_sequences} sequences, got "
+                f"{values.shape} for {len(starts)}"
+            )
+        results, begin = [], 0
+        for layout, count in zip(self._layouts, self._counts):
+            part = slice(begin, begin + count)
+            results.append(_put_back(layout, values, starts[part], stops[part], first, extra_dims))
+            begin += count
+        return results if self._is_list else results[0]
+
+
+def _put_back(
+    layout: _Layout,
+    values: NDArray,
+    starts: NDArray,
+    stops: NDArray,
+    first: int,
+    extra_dims: Sequence[str],
+) -> Any:
+    """Return the values of one container in its form."""
+    length = int(stops[0] - starts[0])
+    if (stops - starts != length).any():
+        return [
+            _put_back(
+                layout.single(i), values, starts[i : i + 1], stops[i : i + 1], first, extra_dims
+            )
+            for i in range(len(starts))
+        ]
+    if (np.diff(starts) == length).all():
+        block = values[starts[0] : stops[-1]].reshape(len(starts), length, *values.shape[1:])
+    else:
+        block = np.stack([values[start:stop] for start, stop in zip(starts, stops)])
+    return layout.fold(block, first, extra_dims)
+
+
+def check_sequences(
+    X: ArrayLike | Sequence[ArrayLike], *, axes: Sequence[str] | None = None, name: str = "X"
+) -> Sequences:
+    """Return trajectories of joints in one form, without a copy where they have it already.
+
+    Parameters
+    ----------
+    X : array_like, list of array_like, or xarray.DataArray
+        Positions, of shape (n_sequences, n_frames, n_joints, n_coords) or, for one sequence,
+        (n_frames, n_joints, n_coords); or a list of sequences of that second shape, which may
+        differ in length. NaN and masked values are missing. A DataArray has the dimensions
+        ``time``, ``space``, ``keypoint`` (or ``keypoints``; without it there is one joint) and
+        may have ``individual`` (or ``individuals``), which are its sequences.
+    axes : sequence of {"sequence", "frame", "joint", "coord"} or None, default=None
+        What the axes of the input (of each sequence, in a list) are where they are others than
+        those above. "frame" must be among them; what is left out has size one.
+    name : str, default="X"
+        What error messages call it.
+
+    Returns
+    -------
+    Sequences
+        float32 stays float32, all else becomes float64.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The shape or `axes` is wrong, an axis has size zero, or the sequences of a list differ in
+        joints, in coordinates or in number of dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.trajectory.sequences import check_sequences
+    >>> sequences = check_sequences([np.zeros((50, 15, 3)), np.zeros((80, 15, 3))])
+    >>> sequences.frames.shape, sequences.starts, sequences.stops
+    ((130, 15, 3), array([ 0, 50]), array([ 50, 130]))
+    >>> velocity = np.gradient(sequences.frames, axis=0)
+    >>> [values.shape for values in sequences.restore(velocity)]
+    [(50, 15, 3), (80, 15, 3)]
+    """
+    axes = _check_axes(axes)
+    is_list = isinstance(X, list | tuple)
+    parts = _parts(X, name)
+    if not parts:
+        raise ValueError(f"{name} must hold at least one sequence, got an empty {type(X).__name__}")
+    if is_list and axes is not None and "sequence" in axes:
+        raise ValueError(
+            f"axes must be those of one sequence of the list {name}, without 'sequence', got {axes}"
+        )
+    blocks, layouts = [], []
+    for part, part_name in parts:
+        block, layout = _read(part, part_name, axes, is_part=is_list)
+        blocks.append(block)
+        layouts.append(layout)
+    _check_same_joints(blocks, name)
+    lengths = np.repeat([block.shape[1] for block in blocks], [block.shape[0] for block in blocks])
+    stops = np.cumsum(lengths, dtype=np.int64)
+    counts = tuple(block.shape[0] for block in blocks)
+    return Sequences(_join(blocks), stops - lengths, stops, tuple(layouts), counts, is_list)
+
+
+def check_target(
+    y: ArrayLike | Sequence[ArrayLike], sequences: Sequences, axes: Sequence[str] | None = None
+) -> NDArray:
+    """Return a target that has a value for each value of the sequences.
+
+    Parameters
+    ----------
+    y : array_like, list of array_like, or xarray.DataArray
+        The same kind of container as the sequences came in, with the same sizes and the same
+        lengths. NaN is missing.
+    sequences : Sequences
+        What it is the target of.
+    axes : sequence of str or None, default=None
+        The axes of the sequences' container; None takes those it was read with.
+
+    Returns
+    -------
+    ndarray of shape (total_frames, n_joints, n_coords), float32 or float64
+        C-contiguous; the caller's memory where it is so already.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The containers differ in kind, number of sequences, lengths, joints or coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.trajectory.sequences import check_sequences, check_target
+    >>> sequences = check_sequences(np.zeros((4, 50, 15, 3)))
+    >>> check_target(np.zeros((4, 50, 15, 3)), sequences).shape
+    (200, 15, 3)
+    """
+    return _read_alike(y, "y", sequences, _check_axes(axes), [()], sequences.n_coords)
+
+
+def check_confidence(
+    confidence: ArrayLike | Sequence[ArrayLike] | None,
+    sequences: Sequences,
+    axes: Sequence[str] | None = None,
+) -> NDArray | None:
+    """Return how far each joint of each frame can be trusted.
+
+    Parameters
+    ----------
+    confidence : array_like, list of array_like, xarray.DataArray or None
+        The same kind of container as the sequences came in, without its coordinate axis or with
+        one of size one. Values from 0 to 1; NaN counts as 0.
+    sequences : Sequences
+        What it belongs to.
+    axes : sequence of str or None, default=None
+        The axes of the sequences' container; None takes those it was read with.
+
+    Returns
+    -------
+    ndarray of shape (total_frames, n_joints), float32 or float64, or None
+        None where `confidence` is None.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The containers differ in kind or size, or a value lies outside [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.trajectory.sequences import check_confidence, check_sequences
+    >>> sequences = check_sequences(np.zeros((50, 15, 3)))
+    >>> check_confidence(np.ones((50, 15)), sequences).shape
+    (50, 15)
+    """
+    if confidence is None:
+        return None
+    dropped: list[tuple[str, ...]] = [("coord",), ()]
+    values = _read_alike(confidence, "confidence", sequences, _check_axes(axes), dropped, 1)[..., 0]
+    low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"confidence must lie in [0, 1], got values from {low} to {high}; scale it, for "
+            "example by its maximum"
+        )
+    return np.nan_to_num(values, nan=0.0)
+
+
+def check_sequence_weights(
+    sample_weight: ArrayLike | Sequence[ArrayLike], sequences: Sequences
+) -> tuple[NDArray[np.float64], str]:
+    """Return weights and what each of them belongs to.
+
+    Parameters
+    ----------
+    sample_weight : array_like, list of array_like, or xarray.DataArray
+        Nonnegative and finite: of shape (n_sequences,), (total_frames,) or (total_frames,
+        n_joints), the frames of all sequences one after the other; or the same kind of container
+        as the sequences came in, without its coordinate axis and with or without its joint axis.
+    sequences : Sequences
+        What they weigh.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_sequences,), (total_frames,) or (total_frames, n_joints), float64
+        The shape tells the kind.
+    kind : {"sequence", "frame", "joint"}
+        What a weight belongs to: a sequence, a frame, or a joint in a frame.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not bool, integer or float.
+    ValueError
+        The shape fits nothing, or a weight is negative, NaN or infinite, or all are zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.trajectory.sequences import check_sequence_weights, check_sequences
+    >>> sequences = check_sequences(np.zeros((2, 50, 15, 3)))
+    >>> check_sequence_weights([1, 3], sequences)
+    (array([1., 3.]), 'sequence')
+    >>> weights, kind = check_sequence_weights(np.ones((2, 50)), sequences)
+    >>> weights.shape, kind
+    ((100,), 'frame')
+    """
+    weights, kind = _read_weights(sample_weight, sequences)
+    # The sum is NaN or infinite if a weight is.
+    total = float(weights.sum())
+    if not math.isfinite(total) or not total > 0 or weights.min() < 0:
+        raise ValueError(
+            "sample_weight must be finite and not negative, with at least one weight above zero, "
+            f"got values from {weights.min()} to {weights.max()}"
+        )
+    return weights, kind
+
+
+def _read_weights(sample_weight: Any, sequences: Sequences) -> tuple[NDArray[np.float64], str]:
+    n_frames, n_joints = sequences.frames.shape[:2]
+    flat = {
+        (sequences.n_sequences,): "sequence",
+        (n_frames,): "frame",
+        (n_frames, n_joints): "joint",
+    }
+    is_nested = isinstance(sample_weight, list | tuple) and any(map(np.ndim, sample_weight))
+    if not is_nested and not (_is_data_array(sample_weight) and sample_weight.ndim > 1):
+        array = _floats(sample_weight, "sample_weight")
+        if array.shape in flat:
+            return array.astype(np.float64, copy=False), flat[array.shape]
+    try:
+        values = _read_alike(
+            sample_weight, "sample_weight", sequences, None, [("coord",), ("joint", "coord")], 1
+        )
+    except ValueError as error:
+        shapes = ", ".join(map(str, flat))
+        raise ValueError(
+            f"sample_weight must have one of the shapes {shapes}, or hold the axes of the "
+            f"sequences without the coordinates and with or without the joints: {error}"
+        ) from error
+    weights = values[..., 0].astype(np.float64, copy=False)
+    return (weights, "joint") if weights.shape[1] == n_joints else (weights[:, 0], "frame")
+
+
+def _check_axes(axes: Sequence[str] | None) -> tuple[str, ...] | None:
+    if axes is None:
+        return None
+    names = (axes,) if isinstance(axes, str) else tuple(axes)
+    if not set(names) <= set(_AXES) or len(set(names)) < len(names) or "frame" not in names:
+        raise ValueError(
+            f"axes must name each axis of the input once, out of {_AXES} and with 'frame' among "
+            f"them, got {axes!r}"
+        )
+    return names
+
+
+def _parts(X: Any, name: str) -> list[tuple[Any, str]]:
+    """Return the containers of the input and what to call them."""
+    if isinstance(X, list | tuple):
+        return [(part, f"{name}[{i}]") for i, part in enumerate(X)]
+    return [(X, name)]
+
+
+def _is_data_array(x: Any) -> bool:
+    # By what it can do: whoever passes one has imported xarray, and nobody else needs it.
+    return hasattr(x, "dims") and hasattr(x, "coords") and hasattr(x, "isel")
+
+
+def _floats(x: Any, name: str) -> NDArray:
+    """Return an array of real numbers, with NaN where it was masked."""
+    if hasattr(x, "data_vars"):
+        raise TypeError(f"{name} is a Dataset; pass one of its variables, {name}['position']")
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        raise TypeError(
+            f"{name} is an array of objects; pass a list of sequences, list({name}), each an array "
+            "of numbers"
+        )
+    if np.ma.is_masked(x) and x.dtype.kind in "buif":
+        x = x.astype(_float_type(x.dtype)).filled(np.nan)
+    return _as_real_array(x, name)
+
+
+def _float_type(*dtypes: np.dtype) -> type[np.floating]:
+    is_single = all(dtype.kind == "f" and dtype.itemsize == 4 for dtype in dtypes)
+    return np.float32 if is_single else np.float64
+
+
+def _read(
+    x: Any, name: str, axes: tuple[str, ...] | None, *, is_part: bool
+) -> tuple[NDArray, _Layout]:
+    """Return one container as (n_sequences, n_frames, n_joints, n_coords), and its layout."""
+    array = _floats(x, name)
+    template = x if _is_data_array(x) else None
+    if template is not None and axes is None:
+        axes = _axes_of_dims(template.dims, name, _DIMS)
+    elif axes is None:
+        axes = _default_axes(array, name, is_part)
+    elif len(axes) != array.ndim:
+        raise ValueError(f"{name} must have the axes {axes} that axes names, got {array.shape}")
+    if not array.size:
+        raise ValueError(
+            f"{name} must hold at least one frame, joint and coordinate, got shape {array.shape} "
+            f"for the axes {axes}; leave it out"
+        )
+    layout = _Layout(axes, template)
+    return layout.unfold(array), layout
+
+
+def _default_axes(array: NDArray, name: str, is_part: bool) -> tuple[str, ...]:
+    if array.ndim == 3 or (array.ndim == 4 and not is_part):
+        return _DEFAULT_AXES[array.ndim]
+    one = "(n_frames, n_joints, n_coords)"
+    wanted = one if is_part else f"(n_sequences, n_frames, n_joints, n_coords) or {one}"
+    cure = f"; {_RESHAPE}" if array.ndim < 3 else ""
+    raise ValueError(f"{name} must have shape {wanted}, got {array.shape}{cure}")
+
+
+def _axes_of_dims(dims: Sequence[Any], name: str, known: dict[str, str]) -> tuple[str, ...]:
+    axes = tuple(known.get(dim, "") for dim in dims)
+    if "" in axes or len(set(axes)) < len(axes) or "frame" not in axes:
+        raise ValueError(
+            f"{name} must have the dimensions 'time' and any of 'individual(s)', 'keypoint(s)' "
+            f"and 'space', got {tuple(dims)}; rename them, or name their axes with axes="
+        )
+    return axes
+
+
+def _check_same_joints(blocks: list[NDArray], name: str) -> None:
+    first = blocks[0].shape[2:]
+    for i, block in enumerate(blocks):
+        if block.shape[2:] != first:
+            raise ValueError(
+                f"the sequences of {name} must have the same joints and coordinates, got "
+                f"{block.shape[2:]} in {name}[{i}] and {first} in {name}[0]"
+            )
+
+
+def _join(blocks: list[NDArray]) -> NDArray:
+    """Return all frames one after the other, (total_frames, n_joints, n_coords)."""
+    shape = blocks[0].shape[2:]
+    dtype = _float_type(*(block.dtype for block in blocks))
+    if len(blocks) == 1:
+        return np.ascontiguousarray(blocks[0], dtype).reshape(-1, *shape)
+    out = np.empty((sum(block.shape[0] * block.shape[1] for block in blocks), *shape), dtype)
+    return np.concatenate([block.reshape(-1, *shape) for block in blocks], out=out)
+
+
+def _read_alike(
+    y: Any,
+    name: str,
+    sequences: Sequences,
+    axes: tuple[str, ...] | None,
+    dropped: list[tuple[str, ...]],
+    n_coords: int,
+) -> NDArray:
+    """Return what comes in the container of the sequences, short of one of the sets of axes."""
+    if sequences._is_list and not (
+        isinstance(y, list | tuple) and len(y) == len(sequences._layouts)
+    ):
+        what = f"{len(y)} items" if isinstance(y, list | tuple) else f"a {type(y).__name__}"
+        raise ValueError(
+            f"{name} must be a list of {len(sequences._layouts)} arrays as the sequences are, "
+            f"got {what}"
+        )
+    parts = _parts(y, name) if sequences._is_list else [(y, name)]
+    blocks, begin = [], 0
+    for (part, part_name), layout, count in zip(parts, sequences._layouts, sequences._counts):
+        sizes = {
+            "sequence": count,
+            "frame": int(sequences.lengths[begin]),
+            "joint": sequences.n_joints,
+            "coord": n_coords,
+        }
+        begin += count
+        full = axes or layout.axes
+        options = [tuple(axis for axis in full if axis not in drop) for drop in dropped]
+        blocks.append(_read_sized(part, part_name, layout, options, sizes))
+    if len({block.shape[2] for block in blocks}) > 1:
+        raise ValueError(f"{name} must have the joint axis in all of its arrays or in none")
+    return _join(blocks)
+
+
+def _read_sized(
+    x: Any,
+    name: str,
+    layout: _Layout,
+    options: list[tuple[str, ...]],
+    sizes: dict[str, int],
+) -> NDArray:
+    """Return a container with one of the sets of axes and of these sizes."""
+    array = _floats(x, name)
+    if _is_data_array(x):
+        found = _axes_of_dims(x.dims, name, {**_DIMS, **layout.dims()})
+        if set(found) not in map(set, options):
+            raise ValueError(f"{name} must have dimensions for {options}, got {tuple(x.dims)}")
+        options = [found]
+    shapes = {tuple(sizes[axis] for axis in option): option for option in options}
+    if array.shape not in shapes:
+        wanted = " or ".join(f"{shape} for {option}" for shape, option in shapes.items())
+        raise ValueError(
+            f"{name} must have the sizes of the sequences, {wanted}, got {array.shape}"
+        )
+    return _Layout(shapes[array.shape]).unfold(array)
