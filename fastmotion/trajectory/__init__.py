@@ -1,3 +1,5 @@
 """Temporal kernels over joint trajectories."""
 
-__all__: list[str] = []
+from fastmotion.trajectory.fixed import fixed_kernel, frequency_response
+
+__all__ = ["fixed_kernel", "frequency_response"]
