@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 import numpy as np
@@ -147,7 +147,7 @@ class NormalEquations:
         n_samples = int(check_nonnegative(n_samples, "n_samples"))
         weight_sum = n_samples if weight_sum is None else weight_sum
         weight_sum = check_nonnegative(weight_sum, "weight_sum")
-        return cls()._add(matrix, right, square, n_samples, weight_sum)
+        return cls()._add(matrix.copy(), right.copy(), square.copy(), n_samples, weight_sum)
 
     @property
     def gram(self) -> NDArray[np.float64]:  # noqa: D102 - listed by the class
@@ -195,12 +195,7 @@ class NormalEquations:
         """
         A, b, weight = self._check_samples(A, b, weight)
         sums = _sums(A, b, weight)
-        if not all(np.isfinite(part).all() for part in sums):
-            check_finite(A, "A")
-            check_finite(b, "b")
-            raise ValueError(
-                "sums of squares overflow: A, b or weight are too large; divide them by a constant"
-            )
+        check_sums(sums, A, b)
         weight_sum = float(len(A)) if weight is None else float(weight.sum())
         return self._add(*sums, len(A), weight_sum)
 
@@ -232,8 +227,9 @@ class NormalEquations:
         weight_sum: float,
     ) -> Self:
         if self._gram is None:
-            self._gram, self._moment, self._energy = gram.copy(), moment.copy(), energy.copy()
+            self._gram, self._moment, self._energy = gram, moment, energy
         else:
+            # New arrays: those that were handed out, or are shared with other equations, stay.
             self._gram = self._gram + gram
             self._moment = self._moment + moment
             self._energy = self._energy + energy
@@ -324,12 +320,17 @@ class NormalEquations:
             The equations are empty, shapes do not match, a number is NaN, infinite or negative
             where it must not be, or the constraints contradict each other.
         """
-        penalty, pull = self._penalty(alpha, prior, smoothness, smoothness_order)
-        moment = (self._moment + pull).reshape(len(pull), -1)
-        matrix, right = check_constraints(constraints, values, moment.shape)
-        coef = minimise(self._filled_gram() + penalty, moment, matrix, right)
-        check_met(matrix, right, coef)
-        return coef.reshape(pull.shape)
+        self._filled_gram()
+        return self.refine(
+            np.zeros_like(self._moment),
+            self._moment,
+            alpha=alpha,
+            prior=prior,
+            smoothness=smoothness,
+            smoothness_order=smoothness_order,
+            constraints=constraints,
+            values=values,
+        )
 
     def _penalty(
         self, alpha: float, prior: ArrayLike | None, smoothness: float, smoothness_order: int
@@ -383,13 +384,14 @@ class NormalEquations:
         coef = self._as_coef(coef, "coef")
         A, b, weight = self._check_samples(A, b, weight)
         moment = np.zeros_like(self._moment)
-        for rows in row_blocks(*A.shape):
-            features = as_block(A[rows])
-            residual = b[rows] - features @ coef
-            if weight is not None:
-                residual = (residual.T * weight[rows]).T
-            moment += features.T @ residual
-        check_finite(moment, "A.T @ (b - A @ coef)")
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in row_blocks(*A.shape):
+                features = as_block(A[rows])
+                residual = as_block(b[rows]) - features @ coef
+                if weight is not None:
+                    residual = (residual.T * weight[rows]).T
+                moment += features.T @ residual
+        check_sums([moment], A, b)
         return moment
 
     def refine(
@@ -503,14 +505,24 @@ class NormalEquations:
         return largest / smallest
 
 
-def check_weight(weight: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+def check_weight(weight: ArrayLike, n_samples: int, name: str = "weight") -> NDArray[np.float64]:
     """Return the weights of samples as float64."""
-    array = as_finite(weight, "weight", (1,))
+    array = as_finite(weight, name, (1,))
     if len(array) != n_samples:
-        raise ValueError(f"weight must have one entry per sample, {n_samples}, got {len(array)}")
+        raise ValueError(f"{name} must have one entry per sample, {n_samples}, got {len(array)}")
     if array.size and array.min() < 0:
-        raise ValueError(f"weight must not be negative, got {array.min()}")
+        raise ValueError(f"{name} must not be negative, got {array.min()}")
     return array
+
+
+def check_sums(sums: Iterable[NDArray[np.float64]], A: NDArray, b: NDArray) -> None:
+    """Raise if sums over samples are not finite, and tell whether the samples are to blame."""
+    if not all(np.isfinite(part).all() for part in sums):
+        check_finite(A, "A")
+        check_finite(b, "b")
+        raise ValueError(
+            "the sums of squares overflow; divide the samples or their weights by a constant"
+        )
 
 
 def _sums(
