@@ -61,7 +61,7 @@ def test_savitzky_golay_is_exact_for_its_polynomials(name, causal, data):
 
 @pytest.mark.parametrize("name", SAVGOL)
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize(("n_taps", "order"), [(5, 3), (5, 4), (7, 4), (21, 3), (31, 4), (51, 5)])
+@pytest.mark.parametrize(("n_taps", "order"), [(5, 3), (5, 4), (7, 4), (21, 3), (31, 4), (51, 4)])
 def test_savitzky_golay_equals_scipy(name, causal, n_taps, order):
     _, weights = fixed_kernel(name, n_taps=n_taps, causal=causal, polynomial_order=order)
     pos = n_taps - 1 if causal else None
