@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from fastmotion.linear._normal_equations import NormalEquations, as_block, check_sums, row_blocks
 
-
 # A feature is constant if it deviates from its mean by no more than this part of it: what rounding
 # leaves of a constant must not pass for data.
 _ROUNDING = 64 * np.finfo(np.float64).eps
