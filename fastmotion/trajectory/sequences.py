@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -445,9 +444,7 @@ def check_sequence_weights(
     ((100,), 'frame')
     """
     weights, kind = _read_weights(sample_weight, sequences)
-    # The sum is NaN or infinite if a weight is.
-    total = float(weights.sum())
-    if not math.isfinite(total) or not total > 0 or weights.min() < 0:
+    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
         raise ValueError(
             "sample_weight must be finite and not negative, with at least one weight above zero, "
             f"got values from {weights.min()} to {weights.max()}"
