@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh, lapack, qr, solve_triangular
+from scipy.linalg import eigh, lapack, qr
 
 from fastmotion.linear._checks import as_columns, as_finite
 
@@ -224,5 +224,6 @@ def _solve_underdetermined(
     basis, triangle, order = qr(rows.T, pivoting=True)
     size = np.abs(triangle.diagonal())
     rank = int(np.count_nonzero(size > 16 * _EPS * max(n_rows, n_columns)))
-    inner = solve_triangular(triangle[:rank, :rank], right[order[:rank]], trans=1)
+    # LAPACK's triangular solver starts threads for the smallest systems; the general one does not.
+    inner = np.linalg.solve(triangle[:rank, :rank].T, right[order[:rank]])
     return basis[:, :rank] @ inner, basis[:, rank:]
