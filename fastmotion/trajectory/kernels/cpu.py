@@ -1,0 +1,810 @@
+"""Loops over trajectories on the CPU.
+
+Frames lie as ``(n_frames, n_channels)``, a channel being one coordinate of one joint, and the
+sequences one after the other. Statistics gather one channel at a time into a contiguous series,
+newest frame first, so that lags grow with the address; filters run over frames as they lie.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmotion.core.compile import cpu_function, cpu_kernel, prange
+
+# Lags of one pass over a series: as many sums as hide the latency of an addition.
+LAG_TILE = 8
+# Frames whose products are summed before they join a total: they stay in the first cache, and a sum
+# of sums is more accurate than one long sum.
+_BLOCK = 512
+
+
+@cpu_function(fastmath="reassociate")
+def _eight_dots(u, y, out):
+    """Add the dot products of u with y, shifted by 0 to 7, to `out`; y is longer by 7."""
+    n = len(u)
+    y0, y1, y2, y3 = y[0:n], y[1 : n + 1], y[2 : n + 2], y[3 : n + 3]
+    y4, y5, y6, y7 = y[4 : n + 4], y[5 : n + 5], y[6 : n + 6], y[7 : n + 7]
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for i in range(n):
+        v = u[i]
+        s0 += v * y0[i]
+        s1 += v * y1[i]
+        s2 += v * y2[i]
+        s3 += v * y3[i]
+        s4 += v * y4[i]
+        s5 += v * y5[i]
+        s6 += v * y6[i]
+        s7 += v * y7[i]
+    out[0] += s0
+    out[1] += s1
+    out[2] += s2
+    out[3] += s3
+    out[4] += s4
+    out[5] += s5
+    out[6] += s6
+    out[7] += s7
+
+
+@cpu_function
+def _add_lag_products(u, y, n_rows, n_lags, out):
+    """Add ``sum_m u[m] y[m + lag]`` to `out[lag]`, for lags up to the next multiple of the tile."""
+    for begin in range(0, n_rows, _BLOCK):
+        end = min(begin + _BLOCK, n_rows)
+        for lag in range(0, n_lags, LAG_TILE):
+            _eight_dots(
+                u[begin:end], y[begin + lag : end + lag + LAG_TILE - 1], out[lag : lag + LAG_TILE]
+            )
+
+
+@cpu_function
+def _add_outer(x, weight, out):
+    """Add the upper triangle of ``weight x xᵀ`` to `out`."""
+    n = len(x)
+    for i in range(n):
+        factor = weight * x[i]
+        row = out[i, i:n]
+        rest = x[i:n]
+        for j in range(len(rest)):
+            row[j] += factor * rest[j]
+
+
+@cpu_function(fastmath="reassociate")
+def _sum(series):
+    total = 0.0
+    for i in range(len(series)):
+        total += series[i]
+    return total
+
+
+@cpu_function
+def _centre(series):
+    """Subtract a value amid the series in place and return it.
+
+    It has few digits, so that the differences are exact.
+    """
+    reference = float(np.float32(_sum(series) / len(series)))
+    if not abs(reference) < np.inf:
+        reference = 0.0
+    for i in range(len(series)):
+        series[i] -= reference
+    return reference
+
+
+@cpu_function
+def _gather(frames, start, stop, channel, out):
+    """Copy a channel, newest frame first; return how many values are NaN and how many infinite."""
+    n = stop - start
+    bad = 0
+    for i in range(n):
+        value = float(frames[np.uint64(stop - 1 - i), channel])
+        out[i] = value
+        bad += not abs(value) < np.inf
+    if bad == 0:
+        return 0, 0
+    missing = 0
+    for i in range(n):
+        missing += out[i] != out[i]
+    return missing, bad - missing
+
+
+@cpu_function
+def _next_run(series, begin, n, missing):
+    """Return begin and end of the first run of numbers at or after `begin`."""
+    if missing == 0:
+        return begin, n
+    while begin < n and series[begin] != series[begin]:
+        begin += 1
+    end = begin
+    while end < n and series[end] == series[end]:
+        end += 1
+    return begin, end
+
+
+@cpu_function
+def _add_target(goal, series, n_rows, n_lags, reference, weight, products, crosses, total):
+    """Add the products of a (weighted) target with each lag."""
+    products[:] = 0.0
+    _add_lag_products(goal[:n_rows], series, n_rows, n_lags, products)
+    for lag in range(n_lags):
+        crosses[lag] += weight * products[lag]
+    total[1] += weight * reference * _sum(goal[:n_rows])
+
+
+@cpu_function
+def _add_run(series, n_rows, n_lags, weight, products, lag_products, boundary, offsets, total):
+    """Add a run whose windows all weigh alike, in O(frames x lags); return its reference."""
+    n_frames = n_rows + n_lags - 1
+    reference = _centre(series[:n_frames])
+    products[:] = 0.0
+    _add_lag_products(series[:n_rows], series, n_rows, n_lags, products)
+    for lag in range(n_lags):
+        lag_products[lag] += weight * products[lag]
+    _add_outer(series[n_rows:n_frames], weight, boundary)
+    _add_outer(series[: n_lags - 1], -weight, boundary)
+    row_sum = _sum(series[:n_rows])
+    for lag in range(n_lags):
+        offsets[lag] += weight * reference * row_sum
+        if lag < n_lags - 1:
+            row_sum += series[n_rows + lag] - series[lag]
+    total[0] += weight * n_rows * reference * reference
+    total[3] += weight * n_rows
+    total[4] += n_rows
+    return reference
+
+
+@cpu_function
+def _add_weighted_run(
+    series, row_weights, scaled, n_rows, n_lags, weight, products, gram, offsets, total
+):
+    """Add a run whose windows have weights, in O(frames x lags²); return its reference."""
+    reference = _centre(series[: n_rows + n_lags - 1])
+    for older in range(n_lags):
+        for m in range(n_rows):
+            scaled[m] = row_weights[m] * series[m + older]
+        products[:] = 0.0
+        _add_lag_products(scaled[:n_rows], series[older:], n_rows, n_lags - older, products)
+        for lag in range(n_lags - older):
+            gram[older, older + lag] += weight * products[lag]
+    products[:] = 0.0
+    _add_lag_products(row_weights[:n_rows], series, n_rows, n_lags, products)
+    for lag in range(n_lags):
+        offsets[lag] += weight * reference * products[lag]
+    weight_sum = _sum(row_weights[:n_rows])
+    total[0] += weight * weight_sum * reference * reference
+    total[3] += weight * weight_sum
+    for m in range(n_rows):
+        total[4] += row_weights[m] > 0.0
+    return reference
+
+
+@cpu_function
+def _drop_missing_targets(goal, row_weights):
+    """Take rows without a target out of a weighted sum."""
+    for m in range(len(goal)):
+        if goal[m] != goal[m]:
+            goal[m] = 0.0
+            row_weights[m] = 0.0
+
+
+@cpu_function
+def _weigh_target(goal, row_weights, weight, total):
+    """Add the energy of a target and put the row weights on it."""
+    energy = 0.0
+    for m in range(len(goal)):
+        weighted = goal[m] * row_weights[m]
+        energy += weighted * goal[m]
+        goal[m] = weighted
+    total[2] += weight * energy
+
+
+@cpu_kernel(parallel=True, fastmath="contract")
+def lag_statistics(
+    frames,
+    target,
+    row_weights,
+    weight_columns,
+    pieces,
+    piece_weights,
+    tasks,
+    channel_groups,
+    anchor,
+    n_lags,
+    lag_products,
+    boundary,
+    gram,
+    offsets,
+    crosses,
+    totals,
+):
+    """Sum the products of lagged frames over all windows of `n_lags` frames without a missing one.
+
+    A window is ``z[lag] = x[newest - lag]``. The frames of a run are taken relative to a reference
+    r, ``x = r + c``. All sums are added to, those of a task in its slot.
+
+    Parameters
+    ----------
+    frames : (n_frames, n_channels)
+    target : (n_frames, n_channels) or (0, n_channels), which means none
+    row_weights : (n_frames, n_columns) float64 or (0, n_columns), which means ones
+        Weight of the window to whose lag `anchor` a frame belongs.
+    weight_columns : (n_channels,) int64
+        Column of each channel in `row_weights`.
+    pieces : (n_pieces, 2) int64
+        First frame and end of each sequence or part of one.
+    piece_weights : (n_pieces,) float64
+    tasks : (n_tasks, 5) int64
+        First piece and end, first channel and end, slot.
+    channel_groups : (n_channels,) int64
+        The group to whose sums each channel adds.
+    anchor : int
+        Lag of the frame that targets and row weights belong to.
+    n_lags : int
+    lag_products : (n_slots, n_groups, n_padded) float64
+        ``sum c[newest] c[newest - lag]``, without row weights; `n_padded` is `n_lags` rounded up to
+        whole tiles.
+    boundary : (n_slots, n_groups, n_lags - 1, n_lags - 1) float64
+        What comes in less what goes out when both lags of a product grow by one, j >= i.
+    gram : (n_slots, n_groups, n_lags, n_lags) float64
+        ``sum c[newest - i] c[newest - j]``, j >= i, with row weights.
+    offsets : (n_slots, n_groups, n_lags) float64
+        ``sum r c[newest - lag]``.
+    crosses : (n_slots, n_groups, n_lags) float64
+        ``sum y c[newest - lag]`` for a target y.
+    totals : (n_slots, n_groups, 6) float64
+        Sums of ``r²``, of ``r y``, of ``y²``, of weights, number of windows, of infinite values.
+    """
+    n_padded = lag_products.shape[2]
+    length = 2 * n_padded + LAG_TILE
+    for p in range(len(pieces)):
+        length = max(length, pieces[p, 1] - pieces[p, 0] + n_padded + LAG_TILE)
+    for line in prange(len(tasks)):
+        task = np.int64(line)
+        slot = tasks[task, 4]
+        series, goal = np.zeros(length), np.zeros(length)
+        weights, scaled = np.ones(length), np.zeros(length)
+        products = np.zeros(n_padded)
+        for p in range(tasks[task, 0], tasks[task, 1]):
+            start, stop = pieces[p, 0], pieces[p, 1]
+            for channel in range(tasks[task, 2], tasks[task, 3]):
+                group = channel_groups[channel]
+                total = totals[slot, group]
+                missing, infinite = _gather(frames, start, stop, channel, series)
+                if len(target):
+                    infinite += _gather(target, start, stop, channel, goal)[1]
+                if infinite:
+                    total[5] += infinite
+                    continue
+                if len(row_weights):
+                    _gather(row_weights, start, stop, weight_columns[channel], weights)
+                begin, end = _next_run(series, 0, stop - start, missing)
+                while begin < end:
+                    n_rows = end - begin - n_lags + 1
+                    if n_rows > 0:
+                        run = series[begin:]
+                        aim = goal[begin + anchor : begin + anchor + n_rows]
+                        row_weight = weights[begin + anchor : begin + anchor + n_rows]
+                        if len(row_weights):
+                            _drop_missing_targets(aim, row_weight)
+                            reference = _add_weighted_run(
+                                run,
+                                row_weight,
+                                scaled,
+                                n_rows,
+                                n_lags,
+                                piece_weights[p],
+                                products,
+                                gram[slot, group],
+                                offsets[slot, group],
+                                total,
+                            )
+                        else:
+                            reference = _add_run(
+                                run,
+                                n_rows,
+                                n_lags,
+                                piece_weights[p],
+                                products,
+                                lag_products[slot, group],
+                                boundary[slot, group],
+                                offsets[slot, group],
+                                total,
+                            )
+                        if len(target):
+                            _weigh_target(aim, row_weight, piece_weights[p], total)
+                            _add_target(
+                                aim,
+                                run,
+                                n_rows,
+                                n_lags,
+                                reference,
+                                piece_weights[p],
+                                products,
+                                crosses[slot, group],
+                                total,
+                            )
+                    begin, end = _next_run(series, end, stop - start, missing)
+
+
+# What stands in for frames before the first and after the last one of a sequence.
+EDGE_MISSING, EDGE_NEAREST, EDGE_REFLECT = range(3)
+# Taps of the first and of each later pass over a block; missing ones are padded with zero weights.
+FIRST_TAPS, MORE_TAPS = 5, 4
+# Constant, slope, curvature and jerk: what a filter may keep of its moments where taps are missing.
+MAX_MOMENTS = 4
+
+
+@cpu_function
+def _set_shared(out, x, shifts, weights):
+    """Set `out` to the sum of five shifted, weighted copies of x."""
+    n = len(out)
+    x0, x1, x2 = x[shifts[0] :][:n], x[shifts[1] :][:n], x[shifts[2] :][:n]
+    x3, x4 = x[shifts[3] :][:n], x[shifts[4] :][:n]
+    w0, w1, w2, w3, w4 = weights[0], weights[1], weights[2], weights[3], weights[4]
+    for i in range(n):
+        out[i] = (w0 * x0[i] + w1 * x1[i]) + (w2 * x2[i] + w3 * x3[i]) + w4 * x4[i]
+
+
+@cpu_function
+def _add_shared(out, x, shifts, weights):
+    """Add four shifted, weighted copies of x to `out`."""
+    n = len(out)
+    x0, x1 = x[shifts[0] :][:n], x[shifts[1] :][:n]
+    x2, x3 = x[shifts[2] :][:n], x[shifts[3] :][:n]
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    for i in range(n):
+        out[i] += (w0 * x0[i] + w1 * x1[i]) + (w2 * x2[i] + w3 * x3[i])
+
+
+@cpu_function
+def _set_three_shared(out0, out1, out2, x, shifts, weights):
+    """`_set_shared` for three kernels, which load what they share once."""
+    n = len(out0)
+    x0, x1, x2 = x[shifts[0] :][:n], x[shifts[1] :][:n], x[shifts[2] :][:n]
+    x3, x4 = x[shifts[3] :][:n], x[shifts[4] :][:n]
+    a, b, c = weights[0], weights[1], weights[2]
+    a0, a1, a2, a3, a4 = a[0], a[1], a[2], a[3], a[4]
+    b0, b1, b2, b3, b4 = b[0], b[1], b[2], b[3], b[4]
+    c0, c1, c2, c3, c4 = c[0], c[1], c[2], c[3], c[4]
+    for i in range(n):
+        v0, v1, v2, v3, v4 = x0[i], x1[i], x2[i], x3[i], x4[i]
+        out0[i] = (a0 * v0 + a1 * v1) + (a2 * v2 + a3 * v3) + a4 * v4
+        out1[i] = (b0 * v0 + b1 * v1) + (b2 * v2 + b3 * v3) + b4 * v4
+        out2[i] = (c0 * v0 + c1 * v1) + (c2 * v2 + c3 * v3) + c4 * v4
+
+
+@cpu_function
+def _add_three_shared(out0, out1, out2, x, shifts, weights):
+    """`_add_shared` for three kernels."""
+    n = len(out0)
+    x0, x1 = x[shifts[0] :][:n], x[shifts[1] :][:n]
+    x2, x3 = x[shifts[2] :][:n], x[shifts[3] :][:n]
+    a, b, c = weights[0], weights[1], weights[2]
+    a0, a1, a2, a3 = a[0], a[1], a[2], a[3]
+    b0, b1, b2, b3 = b[0], b[1], b[2], b[3]
+    c0, c1, c2, c3 = c[0], c[1], c[2], c[3]
+    for i in range(n):
+        v0, v1, v2, v3 = x0[i], x1[i], x2[i], x3[i]
+        out0[i] += (a0 * v0 + a1 * v1) + (a2 * v2 + a3 * v3)
+        out1[i] += (b0 * v0 + b1 * v1) + (b2 * v2 + b3 * v3)
+        out2[i] += (c0 * v0 + c1 * v1) + (c2 * v2 + c3 * v3)
+
+
+@cpu_function
+def _add_own(out, x, shifts, weights):
+    """`_add_shared` for weights that differ from value to value."""
+    n = len(out)
+    x0, x1 = x[shifts[0] :][:n], x[shifts[1] :][:n]
+    x2, x3 = x[shifts[2] :][:n], x[shifts[3] :][:n]
+    w0, w1 = weights[0][:n], weights[1][:n]
+    w2, w3 = weights[2][:n], weights[3][:n]
+    for i in range(n):
+        out[i] += (w0[i] * x0[i] + w1[i] * x1[i]) + (w2[i] * x2[i] + w3[i] * x3[i])
+
+
+@cpu_function
+def _filter_shared(outs, begin, end, x, shifts, weights):
+    """Set values `begin` to `end` of each kernel's output; x starts where shift 0 of them reads."""
+    n_kernels, n_taps = weights.shape
+    k = 0
+    while k < n_kernels:
+        three = k + 3 <= n_kernels
+        out0 = outs[k][begin:end]
+        out1 = outs[k + 1][begin:end] if three else out0
+        out2 = outs[k + 2][begin:end] if three else out0
+        if three:
+            _set_three_shared(out0, out1, out2, x, shifts, weights[k : k + 3])
+        else:
+            _set_shared(out0, x, shifts, weights[k])
+        for done in range(FIRST_TAPS, n_taps, MORE_TAPS):
+            if three:
+                _add_three_shared(out0, out1, out2, x, shifts[done:], weights[k : k + 3, done:])
+            else:
+                _add_shared(out0, x, shifts[done:], weights[k, done:])
+        k += 3 if three else 1
+
+
+@cpu_function
+def _filter_own(outs, begin, end, x, shifts, weights):
+    """`_filter_shared` with weights of their own for the channels, which recur with a period."""
+    n_kernels, n_taps, period = weights.shape
+    for k in range(n_kernels):
+        for place in range(0, end - begin, period):
+            out = outs[k][begin + place : min(begin + place + period, end)]
+            out[:] = 0.0
+            for done in range(0, n_taps, MORE_TAPS):
+                _add_own(out, x[place:], shifts[done:], weights[k, done:])
+
+
+@cpu_function
+def _has_bad(values):
+    """Return whether a value is NaN or infinite."""
+    bad = 0
+    for i in range(len(values)):
+        bad += not abs(values[i]) < np.inf
+    return bad > 0
+
+
+@cpu_function
+def _solve(matrix, right, n):
+    """Solve a small positive definite system in place; return whether it was regular."""
+    for i in range(n):
+        if not matrix[i, i] > 1e-12:
+            return False
+        for row in range(i + 1, n):
+            factor = matrix[row, i] / matrix[i, i]
+            for column in range(i, n):
+                matrix[row, column] -= factor * matrix[i, column]
+            right[row] -= factor * right[i]
+    for i in range(n - 1, -1, -1):
+        for column in range(i + 1, n):
+            right[i] -= matrix[i, column] * right[column]
+        right[i] /= matrix[i, i]
+    return True
+
+
+@cpu_function
+def _frame_at(t, start, stop, edges):
+    """Return the frame that a tap reads, or -1 where there is none."""
+    if start <= t < stop:
+        return t
+    if edges == EDGE_NEAREST:
+        return min(max(t, start), stop - 1)
+    if edges == EDGE_REFLECT:
+        # d c b a | a b c d | d c b a, over and over
+        period = 2 * (stop - start)
+        place = (t - start) % period
+        return start + min(place, period - 1 - place)
+    return -1
+
+
+@cpu_function
+def _adjust(weights, present, offsets, uses, moments, min_valid, scratch):
+    """Change weights in place, by little, so that those of the taps that are there do alone.
+
+    A tap that is there by ``c`` gets ``c (w + p(offset))``, with the polynomial p of as many
+    coefficients as `moments` says, for which the moments ``sum w offset^j`` stay what they are with
+    all taps. Returns False if less than a share `min_valid` is there, or too few for the moments
+    that must be kept.
+    """
+    n_taps, n_present, total, span = 0, 0, 0.0, 1.0
+    for i in range(len(uses)):
+        n_taps += uses[i]
+        n_present += present[i] > 0.0
+        total += present[i]
+        span = max(span, abs(float(offsets[i])))
+    if n_present == n_taps and total == n_taps:
+        return True
+    n_kept = min(moments[0], n_present)
+    if total <= 0.0 or total < min_valid * n_taps - 1e-9 or n_kept < moments[1]:
+        return False
+    matrix, right = scratch[:MAX_MOMENTS], scratch[MAX_MOMENTS]
+    scratch[:] = 0.0
+    for i in range(len(uses)):
+        place = offsets[i] / span
+        power = 1.0
+        for row in range(n_kept):
+            right[row] += (1.0 - present[i]) * weights[i] * power
+            entry = present[i] * power
+            for column in range(n_kept):
+                matrix[row, column] += entry
+                entry *= place
+            power *= place
+    if not _solve(matrix, right, n_kept):
+        return False
+    for i in range(len(uses)):
+        place = offsets[i] / span
+        change = 0.0
+        for row in range(n_kept - 1, -1, -1):
+            change = change * place + right[row]
+        weights[i] = present[i] * (weights[i] + change)
+    return True
+
+
+@cpu_function
+def _edge_of(uses, offsets, t, start, stop, n_rows):
+    """Return side and distance of the edge that cuts a window off; distance -1 for none or both."""
+    first, last = 0, 0
+    for i in range(len(uses)):
+        if uses[i]:
+            first, last = min(first, offsets[i]), max(last, offsets[i])
+    before, after = t + first < start, t + last >= stop
+    if before and not after and t - start < n_rows:
+        return 0, t - start
+    if after and not before and stop - 1 - t < n_rows:
+        return 1, stop - 1 - t
+    return 0, -1
+
+
+@cpu_function
+def _window(
+    active, places, row, weights, edge_weights, channel, offsets, uses, t, start, stop, edges
+):
+    """Set, for each tap, whether it counts, the frame that it reads or -1, and its weight.
+
+    Returns what `_edge_of` does.
+    """
+    side, distance = _edge_of(uses, offsets, t, start, stop, edge_weights.shape[1])
+    for i in range(len(uses)):
+        places[i] = _frame_at(t + offsets[i], start, stop, edges) if uses[i] else -1
+        if distance >= 0:
+            active[i] = places[i] >= 0
+            row[i] = edge_weights[side, distance, i, channel % edge_weights.shape[3]] * active[i]
+        else:
+            active[i] = uses[i]
+            row[i] = weights[i, channel % weights.shape[1]] * active[i]
+    return side, distance
+
+
+@cpu_function
+def _sum_frames(out, frames, places, row):
+    """Set `out` to a weighted sum of frames."""
+    out[:] = 0
+    for i in range(len(places)):
+        if places[i] >= 0:
+            frame, weight = frames[places[i]], row[i]
+            for channel in range(len(out)):
+                out[channel] += weight * frame[channel]
+
+
+@cpu_function
+def _sum_frames_own(out, frames, places, weights):
+    """Set `out` to a sum of frames, weighted by channel."""
+    out[:] = 0
+    for i in range(len(places)):
+        if places[i] >= 0:
+            frame, own = frames[places[i]], weights[i]
+            for channel in range(len(out)):
+                out[channel] += own[channel] * frame[channel]
+
+
+@cpu_function
+def _weighted_frame(places, row, frames, channel):
+    total = 0.0
+    for i in range(len(places)):
+        if places[i] >= 0 and row[i] != 0.0:
+            total += row[i] * frames[places[i], channel]
+    return total
+
+
+@cpu_function
+def _cut_off_row(
+    out,
+    frames,
+    weights,
+    edge_weights,
+    offsets,
+    uses,
+    t,
+    start,
+    stop,
+    edges,
+    moments,
+    min_valid,
+    active,
+    places,
+    row,
+    present,
+    scratch,
+):
+    """Set the outputs of a window that reaches beyond an edge; return whether there are any."""
+    side, distance = _window(
+        active, places, row, weights, edge_weights, 0, offsets, uses, t, start, stop, edges
+    )
+    missing = 0
+    for i in range(len(uses)):
+        present[i] = active[i] and places[i] >= 0
+        missing += active[i] and places[i] < 0
+    if weights.shape[1] == 1:
+        if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
+            out[:] = np.nan
+            return False
+        _sum_frames(out, frames, places, row)
+        return True
+    if missing == 0:
+        own = edge_weights[side, distance] if distance >= 0 else weights
+        _sum_frames_own(out, frames, places, own)
+        return True
+    for channel in range(len(out)):
+        for i in range(len(uses)):
+            row[i] = weights[i, channel] * active[i]
+        if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
+            out[:] = np.nan
+            return False
+        out[channel] = _weighted_frame(places, row, frames, channel)
+    return True
+
+
+@cpu_function
+def _repair_row(
+    out,
+    frames,
+    confidence,
+    confidence_columns,
+    weights,
+    edge_weights,
+    offsets,
+    uses,
+    t,
+    start,
+    stop,
+    edges,
+    moments,
+    min_valid,
+    active,
+    places,
+    row,
+    present,
+    scratch,
+):
+    """Set those outputs of a window that missing frames spoil, or that have confidences.
+
+    Returns the number of windows with an infinite value.
+    """
+    infinite = 0
+    for channel in range(len(out)):
+        if not len(confidence) and abs(out[channel]) < np.inf:
+            continue
+        _window(
+            active,
+            places,
+            row,
+            weights,
+            edge_weights,
+            channel,
+            offsets,
+            uses,
+            t,
+            start,
+            stop,
+            edges,
+        )
+        bad = 0
+        for i in range(len(uses)):
+            present[i] = 0.0
+            if places[i] >= 0:
+                value = frames[places[i], channel]
+                bad += abs(value) == np.inf
+                if value == value:
+                    present[i] = 1.0
+                    if len(confidence):
+                        present[i] = confidence[places[i], confidence_columns[channel]]
+        infinite += bad > 0
+        out[channel] = np.nan
+        if _adjust(row, present, offsets, active, moments, min_valid, scratch):
+            out[channel] = _weighted_frame(places, row, frames, channel)
+    return infinite
+
+
+@cpu_kernel(parallel=True, fastmath="contract")
+def apply_kernels(
+    frames,
+    confidence,
+    confidence_columns,
+    blocks,
+    offsets,
+    uses,
+    weights,
+    edges,
+    edge_weights,
+    moments,
+    min_valid,
+    outs,
+):
+    """Run several motion kernels over all channels; return the number of infinite values met.
+
+    Parameters
+    ----------
+    frames : (n_frames, n_channels)
+    confidence : (n_frames, n_columns) float64 or (0, n_columns), which means ones
+    confidence_columns : (n_channels,) int64
+        Column of each channel in `confidence`.
+    blocks : (n_blocks, 4) int64
+        First frame and end of a sequence, and of the part of it that is a block.
+    offsets : (n_padded,) int64
+        Frames that the taps of all kernels read, relative to their own; padding repeats one.
+    uses : (n_kernels, n_taps) bool
+        Which taps belong to a kernel.
+    weights : (n_kernels, n_padded, period)
+        A period of 1 means that all channels share them; else it is a multiple of `n_channels`.
+    edges : int
+        One of the EDGE constants.
+    edge_weights : (n_kernels, 2, n_rows, n_taps, 1 or n_channels)
+        Weights for windows cut off at the first (0) or last (1) frame, by the distance from it; no
+        rows: none.
+    moments : (n_kernels, 2) int64
+        How many moments to keep where taps are missing, and how many must be kept.
+    min_valid : float
+        Least share of a kernel's taps that must be there.
+    outs : (n_kernels, n_frames, n_channels)
+    """
+    n_kernels, n_taps = uses.shape
+    n_channels, period = frames.shape[1], weights.shape[2]
+    flat = frames.reshape(frames.size)
+    flat_outs = outs.reshape(n_kernels, frames.size)
+    first, last = offsets.min(), offsets.max()
+    shifts = (offsets - first) * n_channels
+    infinite = 0
+    for line in prange(len(blocks)):
+        block = np.int64(line)
+        start, stop = blocks[block, 0], blocks[block, 1]
+        begin, end = blocks[block, 2], blocks[block, 3]
+        low = end if len(confidence) else min(max(begin, start - first), end)
+        high = max(min(end, stop - last), low)
+        if low < high:
+            x = flat[(low + first) * n_channels : (high + last) * n_channels]
+            bounds = low * n_channels, high * n_channels
+            if period == 1:
+                _filter_shared(flat_outs, bounds[0], bounds[1], x, shifts, weights[:, :, 0])
+            else:
+                _filter_own(flat_outs, bounds[0], bounds[1], x, shifts, weights)
+        active, places = np.empty(n_taps, np.bool_), np.empty(n_taps, np.int64)
+        row, present = np.empty(n_taps), np.empty(n_taps)
+        scratch = np.empty((MAX_MOMENTS + 1, MAX_MOMENTS))
+        for k in range(n_kernels):
+            clean = not _has_bad(flat_outs[k][low * n_channels : high * n_channels])
+            for t in range(begin, end):
+                if low <= t < high:
+                    if clean:
+                        continue
+                elif not len(confidence) and not _cut_off_row(
+                    outs[k, t],
+                    frames,
+                    weights[k],
+                    edge_weights[k],
+                    offsets,
+                    uses[k],
+                    t,
+                    start,
+                    stop,
+                    edges,
+                    moments[k],
+                    min_valid,
+                    active,
+                    places,
+                    row,
+                    present,
+                    scratch,
+                ):
+                    continue
+                infinite += _repair_row(
+                    outs[k, t],
+                    frames,
+                    confidence,
+                    confidence_columns,
+                    weights[k],
+                    edge_weights[k],
+                    offsets,
+                    uses[k],
+                    t,
+                    start,
+                    stop,
+                    edges,
+                    moments[k],
+                    min_valid,
+                    active,
+                    places,
+                    row,
+                    present,
+                    scratch,
+                )
+    return infinite
