@@ -8,7 +8,6 @@ Prints a row per method, then the goals beside the figures. Exits with 1 if a go
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 from bench import peers
 from bench.cases import MIDDLEBURY, SINTEL, VGA, Case, data_folder, recorded_cases
 from bench.peers import ACCURACY_ONLY, METHODS, Method
-from bench.report import RESULTS, Goal, machine, markdown_table, report_goals
+from bench.report import Goal, markdown_table, report_goals, save_results
 from fastmotion.metrics import angular_error, endpoint_error
 
 EVERY = METHODS | ACCURACY_ONLY
@@ -140,9 +139,7 @@ def main() -> int:
     not_finite = {m.name: count_not_finite(m) for m in methods if m.is_ours}
     status = report_goals(goals(results, not_finite))
     if arguments.save:
-        record = {"machine": machine(), "results": {n: asdict(r) for n, r in results.items()}}
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "accuracy_flow.json").write_text(json.dumps(record, indent=1) + "\n")
+        save_results("accuracy_flow", results={n: asdict(r) for n, r in results.items()})
     return status
 
 

@@ -60,10 +60,10 @@ def photograph_case(shape: tuple[int, int]) -> Case:
     return Case(f"photograph {shape[1]}x{shape[0]}", pair.frame0, pair.frame1, pair.flow)
 
 
-def data_folder() -> Path | None:
-    """The folder of the data sets, or None where FASTMOTION_DATA is unset."""
+def data_folder(family: str = "flow") -> Path | None:
+    """The folder of a family's data sets, or None where FASTMOTION_DATA is unset."""
     root = os.environ.get("FASTMOTION_DATA")
-    return Path(root) / "flow" if root else None
+    return Path(root) / family if root else None
 
 
 def recorded_cases(names: tuple[str, ...]) -> Iterator[Case]:

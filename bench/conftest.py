@@ -10,8 +10,9 @@ import numba
 import pytest
 
 from bench.cases import Case, check_result
-from bench.peers import Estimate, Method, equal_threads
+from bench.peers import Estimate, Method
 from bench.report import machine
+from bench.threads import OWN_POOLS, equal_threads
 
 # A case is repeated for about this long, at least once and at most 50 times.
 SECONDS_PER_CASE = 2.0
@@ -24,7 +25,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 @pytest.fixture(params=sorted({1, numba.config.NUMBA_NUM_THREADS}), ids="{}-threads".format)
 def threads(request: pytest.FixtureRequest):
     """The thread count of every library during the test."""
-    with equal_threads(request.param):
+    with equal_threads(request.param, *OWN_POOLS):
         yield request.param
 
 

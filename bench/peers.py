@@ -7,12 +7,10 @@ is part of a peer's time only where its users would have to do it too.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import fastmotion
 
@@ -126,20 +124,3 @@ ACCURACY_ONLY = {
         Method(TV_L1, "scikit-image", _scikit_image("optical_flow_tvl1")),
     )
 }
-
-
-@contextmanager
-def equal_threads(count: int) -> Iterator[None]:
-    """Give every library the same number of threads."""
-    with fastmotion.config_context(n_jobs=count), threadpool_limits(count, user_api="blas"):
-        try:
-            cv2 = importlib.import_module("cv2")
-        except ImportError:
-            yield
-            return
-        before = cv2.getNumThreads()
-        cv2.setNumThreads(count)
-        try:
-            yield
-        finally:
-            cv2.setNumThreads(before)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numba
 
@@ -15,16 +17,17 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and the most that it may be."""
+    """A figure and the most that it may be, or the least with `at_least`."""
 
     text: str
     figure: float
     bound: float
     unit: str = ""
+    at_least: bool = False
 
     @property
     def is_met(self) -> bool:
-        return self.figure <= self.bound
+        return self.figure >= self.bound if self.at_least else self.figure <= self.bound
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -40,12 +43,20 @@ def report_goals(goals: Sequence[Goal]) -> int:
 
     def row(goal: Goal) -> list[str]:
         figure, bound = amount(goal.figure, goal.unit), amount(goal.bound, goal.unit)
-        return [goal.text, f"≤ {bound}", figure, "yes" if goal.is_met else "NO"]
+        sign = "≥" if goal.at_least else "≤"
+        return [goal.text, f"{sign} {bound}", figure, "yes" if goal.is_met else "NO"]
 
-    print(markdown_table(["goal", "at most", "figure", "met"], map(row, goals)))
+    print(markdown_table(["goal", "bound", "figure", "met"], map(row, goals)))
     missed = sum(not goal.is_met for goal in goals)
     print(f"\n{len(goals) - missed} of {len(goals)} goals met")
     return int(missed > 0)
+
+
+def save_results(name: str, **figures: Any) -> None:
+    """Write figures, and the machine that they were measured on, to bench/results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    record = {"machine": machine(), **figures}
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def machine() -> dict[str, str | int]:
@@ -56,8 +67,11 @@ def machine() -> dict[str, str | int]:
             "fastmotion",
             "numba",
             "numpy",
+            "scipy",
+            "scikit-learn",
             "opencv-contrib-python-headless",
             "scikit-image",
+            "torch",
         )
     }
     return {
@@ -67,6 +81,10 @@ def machine() -> dict[str, str | int]:
         "python": platform.python_version(),
         **packages,
     }
+
+
+def describe_machine() -> str:
+    return "\n".join(f"{key}: {value}" for key, value in machine().items())
 
 
 def _version(package: str) -> str:

@@ -10,7 +10,6 @@ bench/results, and with FASTMOTION_DATA set a picture of error against time.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -31,8 +30,16 @@ from bench.cases import (
     photograph_case,
     recorded_cases,
 )
-from bench.peers import METHODS, Method, equal_threads
-from bench.report import RESULTS, Goal, machine, markdown_table, report_goals
+from bench.peers import METHODS, Method
+from bench.report import (
+    RESULTS,
+    Goal,
+    describe_machine,
+    markdown_table,
+    report_goals,
+    save_results,
+)
+from bench.threads import equal_threads
 from bench.timing import time_by_turns
 
 GROWTH_SHAPES = ((240, 320), (360, 480), VGA, (720, 960), (960, 1280))
@@ -60,7 +67,7 @@ def time_methods(
     """Median seconds of each method on one pair; the warm-up's result is checked first."""
     case = photograph_case(shape)
     calls = {m.name: partial(m.build(), case.frame0, case.frame1) for m in methods}
-    with equal_threads(threads):
+    with equal_threads(threads, "cv2"):
         for call in calls.values():
             check_result(call(), case)
         timings = time_by_turns(calls, rounds=rounds, budget=budget)
@@ -148,9 +155,7 @@ def error_against_time(
 
 def save(runs: Mapping[str, Seconds], drawn: str, methods: Sequence[Method]) -> None:
     """Write bench/results/speed_flow.json and, where the pairs are at hand, the picture."""
-    RESULTS.mkdir(exist_ok=True)
-    record = {"machine": machine(), "median_seconds": runs}
-    (RESULTS / "speed_flow.json").write_text(json.dumps(record, indent=1) + "\n")
+    save_results("speed_flow", median_seconds=runs)
     if data_folder() is None:
         print("no picture of error against time: FASTMOTION_DATA is not set", file=sys.stderr)
         return
@@ -184,7 +189,7 @@ def main() -> int:
         for count in arguments.threads
     }
     small, large = runs[label(VGA, threads)], runs[label(FULL_HD, threads)]
-    print("\n".join(f"{key}: {value}" for key, value in machine().items()), end="\n\n")
+    print(describe_machine(), end="\n\n")
     print(speed_table(runs, label(VGA, threads)), end="\n\n")
 
     ours = [method for method in methods if method.is_ours]

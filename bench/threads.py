@@ -1,0 +1,44 @@
+"""The same number of threads for every library."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from threadpoolctl import threadpool_limits
+
+import fastmotion
+
+# Libraries with a thread pool that no common switch reaches: how each is asked and told.
+OWN_POOLS = {
+    "cv2": ("getNumThreads", "setNumThreads"),
+    "torch": ("get_num_threads", "set_num_threads"),
+}
+
+
+@contextmanager
+def equal_threads(count: int, *libraries: str) -> Iterator[None]:
+    """Limit ours, BLAS, and those of `libraries` (names in OWN_POOLS) that are installed."""
+    with ExitStack() as stack:
+        stack.enter_context(fastmotion.config_context(n_jobs=count))
+        stack.enter_context(threadpool_limits(count, user_api="blas"))
+        for library in libraries:
+            stack.enter_context(_own_pool(library, count))
+        yield
+
+
+@contextmanager
+def _own_pool(library: str, count: int) -> Iterator[None]:
+    try:
+        module = importlib.import_module(library)
+    except ImportError:
+        yield
+        return
+    ask, tell = (getattr(module, name) for name in OWN_POOLS[library])
+    before = ask()
+    tell(count)
+    try:
+        yield
+    finally:
+        tell(before)
