@@ -1,8 +1,10 @@
-"""Dense optical flow and motion analysis through scikit-learn estimators.
+"""Dense optical flow and kernels of motion through scikit-learn estimators.
 
 Public names are imported when they are first used, so that ``import fastmotion`` costs next to
-nothing. `fastmotion.flow` holds the estimators, `fastmotion.metrics`, `fastmotion.io`,
-`fastmotion.display` and `fastmotion.datasets` what goes with them.
+nothing. `fastmotion.flow` holds the estimators of optical flow, `fastmotion.trajectory` those of
+temporal kernels over the trajectories of joints, `fastmotion.linear` their least squares, and
+`fastmotion.metrics`, `fastmotion.io`, `fastmotion.display` and `fastmotion.datasets` what goes with
+them.
 """
 
 import importlib as _importlib
@@ -23,10 +25,11 @@ _LAZY = {
     "metrics": "fastmotion.metrics",
     "set_config": "fastmotion.core.config",
     "show_versions": "fastmotion.core.info",
+    "trajectory": "fastmotion.trajectory",
 }
 
 # Subpackages that register warm-up calls.
-_FAMILIES = ("flow",)
+_FAMILIES = ("flow", "trajectory")
 
 __all__ = ["__version__", "warmup", *_LAZY]
 

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "root": {"core", "cli"},
 }
 FAMILIES = {"flow", "trajectory", "mixture", "hmm", "epipolar"}
-OPTIONAL = {"av", "cupy", "cv2", "dask", "imageio", "matplotlib", "PIL", "skimage", "tqdm"}
+OPTIONAL = {"av", "cupy", "cv2", "dask", "imageio", "matplotlib", "PIL", "skimage", "torch", "tqdm"}
+OPTIONAL |= {"xarray"}
 DECORATORS = {"jit", "njit", "vectorize", "guvectorize", "generated_jit", "stencil", "cfunc"}
 
 

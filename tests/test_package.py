@@ -65,22 +65,27 @@ def two_cases(monkeypatch):
     def more():
         calls.append("more")
 
-    monkeypatch.setattr(fc, "_warmup_cases", {"flow": [kernels, more]})
+    monkeypatch.setattr(fc, "_warmup_cases", {"flow": [kernels], "trajectory": [more]})
     return calls
 
 
-@pytest.mark.parametrize("families", [None, "flow", ["flow"], iter(("flow",))])
+@pytest.mark.parametrize("families", [None, ["flow", "trajectory"], iter(("flow", "trajectory"))])
 def test_warmup_runs_the_cases_and_returns_their_times(two_cases, families, caplog):
     with caplog.at_level(logging.INFO, "fastmotion"):
         seconds = fastmotion.warmup(families)
     assert two_cases == ["kernels", "more"]
-    assert list(seconds) == ["flow.kernels", "flow.more"]
+    assert list(seconds) == ["flow.kernels", "trajectory.more"]
     assert all(0 <= value < 1 for value in seconds.values())
     assert "warmed up flow.kernels in" in caplog.text
 
 
+def test_warmup_of_one_family_leaves_the_others(two_cases):
+    assert list(fastmotion.warmup("trajectory")) == ["trajectory.more"]
+    assert two_cases == ["more"]
+
+
 def test_warmup_refuses_unknown_families(two_cases):
-    with pytest.raises(ValueError, match=r"families must be of \['flow'\], got \['flaw'\]"):
+    with pytest.raises(ValueError, match=r"of \['flow', 'trajectory'\], got \['flaw'\]"):
         fastmotion.warmup(["flow", "flaw"])
     assert two_cases == []
 

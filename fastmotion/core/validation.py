@@ -29,6 +29,7 @@ __all__ = [
     "InvalidParameterError",
     "Options",
     "StrOptions",
+    "as_real_array",
     "check_clips",
     "check_flow",
     "check_image",
@@ -96,7 +97,27 @@ def import_optional(module: str, extra: str, purpose: str) -> ModuleType:
         ) from error
 
 
-def _as_real_array(x: ArrayLike, name: str) -> NDArray:
+def as_real_array(x: ArrayLike, name: str) -> NDArray:
+    """Return an array of real numbers on the host, without a copy where it is one already.
+
+    Parameters
+    ----------
+    x : array_like
+    name : str
+        What error messages call it.
+
+    Returns
+    -------
+    ndarray
+        Of a boolean, integer or floating dtype.
+
+    Raises
+    ------
+    TypeError
+        ``x`` lies on a CUDA device, has masked values, or does not hold real numbers.
+    ValueError
+        ``x`` is a ragged list.
+    """
     if is_cuda_array(x):
         raise TypeError(
             f"{name} lies on a CUDA device; use device='cuda' or copy it to the host first"
@@ -117,7 +138,7 @@ def _as_real_array(x: ArrayLike, name: str) -> NDArray:
 
 def _as_pixels(image: ArrayLike, name: str, min_size: int) -> NDArray:
     """Return an image as an array whose shape, type and size are right; the values are unseen."""
-    array = _as_real_array(image, name)
+    array = as_real_array(image, name)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         raise ValueError(
             f"{name} must have shape (height, width), (height, width, 1) or (height, width, 3), "
@@ -283,7 +304,7 @@ def check_clips(X: ArrayLike, name: str = "X") -> NDArray:
     ValueError
         The shape is wrong, or a clip has fewer than two frames.
     """
-    array = _as_real_array(X, name)
+    array = as_real_array(X, name)
     if array.ndim not in (4, 5) or (array.ndim == 5 and array.shape[4] not in (1, 3)):
         raise ValueError(
             f"{name} must have shape (n_clips, n_frames, height, width) or (n_clips, n_frames, "
@@ -325,7 +346,7 @@ def check_flow(
     ValueError
         The shape is wrong or a value NaN or infinite.
     """
-    array = _as_real_array(flow, name)
+    array = as_real_array(flow, name)
     wanted = "(height, width, 2)" if shape is None else f"({shape[0]}, {shape[1]}, 2)"
     if (
         array.ndim != 3

@@ -8,12 +8,12 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.validation import _as_real_array
+from fastmotion.core.validation import as_real_array
 
 
 def as_real(x: ArrayLike, name: str, ndims: tuple[int, ...]) -> NDArray:
     """Return real numbers as an array of one of the numbers of dimensions, its values unseen."""
-    array = _as_real_array(x, name)
+    array = as_real_array(x, name)
     if array.ndim not in ndims:
         wanted = " or ".join(str(n) for n in ndims)
         raise ValueError(f"{name} must have {wanted} dimension(s), got shape {array.shape}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.validation import _as_real_array, import_optional
+from fastmotion.core.validation import as_real_array, import_optional
 
 __all__ = [
     "Sequences",
@@ -513,7 +513,7 @@ def _floats(x: Any, name: str) -> NDArray:
         )
     if np.ma.is_masked(x) and x.dtype.kind in "buif":
         x = x.astype(_float_type(x.dtype)).filled(np.nan)
-    return _as_real_array(x, name)
+    return as_real_array(x, name)
 
 
 def _float_type(*dtypes: np.dtype) -> type[np.floating]:
