@@ -55,6 +55,8 @@ class LagStatistics:
         Lag of the frame that targets belong to, offset 0 of a kernel.
     gram : ndarray of shape (n_groups, n_lags, n_lags)
         ``sum c cᵀ``.
+    sums : ndarray of shape (n_groups, n_lags)
+        ``sum c``.
     offsets : ndarray of shape (n_groups, n_lags)
         ``sum r c``.
     masses : ndarray of shape (n_groups,)
@@ -69,10 +71,13 @@ class LagStatistics:
         Sum of the weights of all windows.
     n_windows : ndarray of shape (n_groups,)
         Number of windows of a weight above zero.
+    references, targets : ndarray of shape (n_groups,)
+        ``sum r`` and ``sum y``.
     """
 
     anchor: int
     gram: NDArray[np.float64]
+    sums: NDArray[np.float64]
     offsets: NDArray[np.float64]
     masses: NDArray[np.float64]
     crosses: NDArray[np.float64]
@@ -80,6 +85,8 @@ class LagStatistics:
     energies: NDArray[np.float64]
     weights: NDArray[np.float64]
     n_windows: NDArray[np.float64]
+    references: NDArray[np.float64]
+    targets: NDArray[np.float64]
 
     @property
     def n_groups(self) -> int:
@@ -150,6 +157,23 @@ class LagStatistics:
         rotated = moment @ basis
         rotated[:, 0] += np.sqrt(len(lags)) * mass
         return rotated
+
+    def rotated_means(
+        self, lags: NDArray[np.int64], basis: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the mean of z of some lags in an `offset_basis`, (n_groups, k)."""
+        rotated = self.sums[:, lags] @ basis
+        rotated[:, 0] += np.sqrt(len(lags)) * self.references
+        return rotated / self._weights()[:, np.newaxis]
+
+    def mean_of(self, functional: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return the mean of a weighted sum of the window's frames, or of the target."""
+        if functional is None:
+            return self.targets / self._weights()
+        return (self.sums @ functional + functional.sum() * self.references) / self._weights()
+
+    def _weights(self) -> NDArray[np.float64]:
+        return np.where(self.weights > 0, self.weights, 1.0)
 
     def sum_of_squares(self, functional: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``sum (f z)²`` for weights f of all lags, (n_lags,) or (n_groups, n_lags)."""
@@ -224,8 +248,8 @@ def collect_lags(
     lag_products = np.zeros((n_slots, n_groups, padded))
     boundary = np.zeros((n_slots, 0 if is_weighted else n_groups, n_lags - 1, n_lags - 1))
     gram = np.zeros((n_slots, n_groups if is_weighted else 0, n_lags, n_lags))
-    offsets, crosses = np.zeros((2, n_slots, n_groups, n_lags))
-    totals = np.zeros((n_slots, n_groups, 6))
+    sums, offsets, crosses = np.zeros((3, n_slots, n_groups, n_lags))
+    totals = np.zeros((n_slots, n_groups, 8))
     rows = np.empty((0, 1)) if row_weights is None else row_weights
     with thread_limit(n_jobs):
         kernels.lag_statistics(
@@ -242,6 +266,7 @@ def collect_lags(
             lag_products,
             boundary,
             gram,
+            sums,
             offsets,
             crosses,
             totals,
@@ -257,10 +282,11 @@ def collect_lags(
     return LagStatistics(
         anchor,
         upper + np.triu(full, 1).swapaxes(1, 2),
+        sums.sum(axis=0),
         offsets.sum(axis=0),
         totals[:, 0],
         crosses.sum(axis=0),
-        *totals[:, 1:5].T,
+        *totals[:, [1, 2, 3, 4, 6, 7]].T,
     )
 
 

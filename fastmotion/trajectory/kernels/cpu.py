@@ -127,11 +127,15 @@ def _add_target(goal, series, n_rows, n_lags, reference, weight, products, cross
     _add_lag_products(goal[:n_rows], series, n_rows, n_lags, products)
     for lag in range(n_lags):
         crosses[lag] += weight * products[lag]
-    total[1] += weight * reference * _sum(goal[:n_rows])
+    goal_sum = weight * _sum(goal[:n_rows])
+    total[1] += reference * goal_sum
+    total[7] += goal_sum
 
 
 @cpu_function
-def _add_run(series, n_rows, n_lags, weight, products, lag_products, boundary, offsets, total):
+def _add_run(
+    series, n_rows, n_lags, weight, products, lag_products, boundary, sums, offsets, total
+):
     """Add a run whose windows all weigh alike, in O(frames x lags); return its reference."""
     n_frames = n_rows + n_lags - 1
     reference = _centre(series[:n_frames])
@@ -143,18 +147,20 @@ def _add_run(series, n_rows, n_lags, weight, products, lag_products, boundary, o
     _add_outer(series[: n_lags - 1], -weight, boundary)
     row_sum = _sum(series[:n_rows])
     for lag in range(n_lags):
+        sums[lag] += weight * row_sum
         offsets[lag] += weight * reference * row_sum
         if lag < n_lags - 1:
             row_sum += series[n_rows + lag] - series[lag]
     total[0] += weight * n_rows * reference * reference
     total[3] += weight * n_rows
     total[4] += n_rows
+    total[6] += weight * n_rows * reference
     return reference
 
 
 @cpu_function
 def _add_weighted_run(
-    series, row_weights, scaled, n_rows, n_lags, weight, products, gram, offsets, total
+    series, row_weights, scaled, n_rows, n_lags, weight, products, gram, sums, offsets, total
 ):
     """Add a run whose windows have weights, in O(frames x lags²); return its reference."""
     reference = _centre(series[: n_rows + n_lags - 1])
@@ -168,10 +174,12 @@ def _add_weighted_run(
     products[:] = 0.0
     _add_lag_products(row_weights[:n_rows], series, n_rows, n_lags, products)
     for lag in range(n_lags):
+        sums[lag] += weight * products[lag]
         offsets[lag] += weight * reference * products[lag]
     weight_sum = _sum(row_weights[:n_rows])
     total[0] += weight * weight_sum * reference * reference
     total[3] += weight * weight_sum
+    total[6] += weight * weight_sum * reference
     for m in range(n_rows):
         total[4] += row_weights[m] > 0.0
     return reference
@@ -212,6 +220,7 @@ def lag_statistics(
     lag_products,
     boundary,
     gram,
+    sums,
     offsets,
     crosses,
     totals,
@@ -246,12 +255,15 @@ def lag_statistics(
         What comes in less what goes out when both lags of a product grow by one, j >= i.
     gram : (n_slots, n_groups, n_lags, n_lags) float64
         ``sum c[newest - i] c[newest - j]``, j >= i, with row weights.
+    sums : (n_slots, n_groups, n_lags) float64
+        ``sum c[newest - lag]``.
     offsets : (n_slots, n_groups, n_lags) float64
         ``sum r c[newest - lag]``.
     crosses : (n_slots, n_groups, n_lags) float64
         ``sum y c[newest - lag]`` for a target y.
-    totals : (n_slots, n_groups, 6) float64
-        Sums of ``r²``, of ``r y``, of ``y²``, of weights, number of windows, of infinite values.
+    totals : (n_slots, n_groups, 8) float64
+        Sums of ``r²``, of ``r y``, of ``y²`` and of weights; number of windows and of infinite
+        values; sums of r and of y.
     """
     n_padded = lag_products.shape[2]
     length = 2 * n_padded + LAG_TILE
@@ -294,6 +306,7 @@ def lag_statistics(
                                 piece_weights[p],
                                 products,
                                 gram[slot, group],
+                                sums[slot, group],
                                 offsets[slot, group],
                                 total,
                             )
@@ -306,6 +319,7 @@ def lag_statistics(
                                 products,
                                 lag_products[slot, group],
                                 boundary[slot, group],
+                                sums[slot, group],
                                 offsets[slot, group],
                                 total,
                             )

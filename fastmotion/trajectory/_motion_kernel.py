@@ -1,0 +1,949 @@
+"""Motion kernels: temporal convolutions of joint trajectories, fitted by least squares."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import minimum_filter1d
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from fastmotion.trajectory.design import (
+    DERIVATIVES,
+    PRIORS,
+    TARGETS,
+    Design,
+    Functional,
+    kernel_offsets,
+    prior_kernel,
+    target_functional,
+)
+from fastmotion.trajectory.filtering import EDGES, Taps, apply_kernels
+from fastmotion.trajectory.kernels import kernels_for
+from fastmotion.trajectory.lags import SHARING, LagStatistics, channel_groups, collect_lags
+from fastmotion.trajectory.noise import noise_levels
+from fastmotion.trajectory.sequences import (
+    Sequences,
+    check_confidence,
+    check_sequence_weights,
+    check_sequences,
+    check_target,
+)
+from fastmotion.trajectory.solvers import (
+    Quadratic,
+    build_quadratic,
+    descend,
+    intercepts,
+    solve,
+)
+
+# Residuals beyond this many standard deviations count linearly: 95 % efficient for normal noise
+# (P. J. Huber, "Robust Statistics", 1981, section 4.3).
+_HUBER_DELTA = 1.345
+_NORMAL_MEDIAN = 0.6744897501960817
+_MAX_REWEIGHTINGS = 50
+_REWEIGHTING_TOLERANCE = 1e-6
+
+
+class MotionKernel(TransformerMixin, BaseEstimator):
+    """Temporal convolution of joint trajectories with weights fitted by least squares.
+
+    A motion kernel gives, for each joint and coordinate, ``sum_i coef_[i] * x[t + offsets_[i]]``.
+    Velocity ``[-1, 1]`` and acceleration ``[1, -2, 1]`` are such kernels; here the weights are
+    those that come closest to a target on the data: a later frame, the position or a derivative
+    without the noise, or values that are given.
+
+    Parameters
+    ----------
+    n_taps : int, default=5
+        Frames that the kernel reads.
+    window : float or None, default=None
+        Seconds that it spans, in place of `n_taps`; needs `fps`.
+    causal : bool, default=True
+        Whether it reads the present frame and earlier ones only, or as many later ones as well.
+    dilation : int, default=1
+        Frames from one tap to the next.
+    target : {"next", "position", "velocity", "acceleration"}, default="next"
+        What it shall give: the frame at `horizon`; or position or derivative at the frame, by
+        central differences of seven frames. If `fit` gets `y`, that is the target instead.
+    horizon : int, default=1
+        How many frames ahead "next" is.
+    sharing : {"all", "coordinate", "joint", "channel"}, default="all"
+        One kernel for all, or one for each coordinate, each joint, or each joint's coordinate.
+    shrinkage : float, default=0.0
+        Share, from 0 to 1, that the statistics of all channels have in the fit of each finer
+        kernel; 1 gives all the same kernel.
+    alpha : float, default=0.0
+        Ridge penalty ``alpha * |coef - prior|²``, on the scale of scikit-learn's Ridge.
+    prior : str, array_like of the shape of `offsets_` or of `coef_`, or None, default=None
+        The kernel that `alpha` pulls to and gradient descent starts from: "zero" (which None stands
+        for), "random" (small), or a name that `fixed_kernel` knows, such as "velocity" or "savgol".
+    smoothness : float, default=0.0
+        Penalty on the squared differences of successive weights.
+    smoothness_order : {1, 2}, default=1
+        First or second differences.
+    weight_sum : float, tuple (float, float) or None, default=None
+        What the weights must add up to; or that and a penalty on the squared deviation from it.
+    moments : int, dict of int to float, or None, default=None
+        Exact moments ``sum_i coef_[i] * offsets_[i] ** p`` by their order p; or the highest order
+        up to which they are those of the target, so that the kernel is right for all polynomials
+        of that degree.
+    loss : {"squared", "huber"}, default="squared"
+        "huber" counts residuals beyond 1.345 standard deviations, robustly estimated, linearly, so
+        that some bad frames do little harm.
+    solver : {"closed_form", "gradient"}, default="closed_form"
+        "gradient" descends from the prior to the same weights and keeps a trace.
+    learning_rate : float or None, default=None
+        Step of the gradient solver in units of the inverse of the largest curvature, below 2; None
+        takes the best constant step and momentum.
+    max_iter : int, default=100000
+        Most epochs of the gradient solver.
+    tol : float, default=1e-13
+        Size of the gradient, beside that at the start, at which the gradient solver stops.
+    residual : bool, default=False
+        Fit what is added to the present frame: the weights add up to 1, positions far from the
+        origin do no harm, and without a `prior` the ridge pulls to the present frame.
+    noise : float, "auto" or None, default=None
+        Standard deviation of white noise in the positions. The kernel then is that which would come
+        closest to the target without the noise, though only noisy data are seen. "auto" estimates
+        it from the fifth differences.
+    fit_intercept : bool, default=False
+        Whether to add a constant to each kernel's output.
+    fps : float or None, default=None
+        Frames per second; derivatives are per second if it is given, else per frame.
+    edges : {"refit", "nearest", "reflect", "valid"}, default="refit"
+        What to do near the first and last frames: kernels of their own, fitted to the frames that
+        are there; the frame at the end repeated; frames mirrored (``c b a | a b c``); or to leave
+        those frames out of the output.
+    min_valid : float, default=0.5
+        Least share of the taps that must not be missing, else the output is NaN.
+    axes : tuple of {"sequence", "frame", "joint", "coord"} or None, default=None
+        Axes of the input if they are others than these four or the last three of them.
+    random_state : int, RandomState instance or None, default=None
+        For ``prior="random"``.
+    n_jobs : int or None, default=None
+        Threads; never changes a result.
+    device : {None, "auto", "cpu"}, default=None
+        Where to compute.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_taps,), (n_coords, n_taps), (n_joints, n_taps) or \
+            (n_joints, n_coords, n_taps)
+        Weights, by `sharing`; ``coef_[..., i]`` multiplies the frame at ``offsets_[i]``.
+    offsets_ : ndarray of shape (n_taps,), int64
+        Frames relative to the one that the output belongs to; increasing.
+    intercept_ : ndarray of the shape of `coef_` without its last axis
+        Zero unless `fit_intercept`.
+    noise_ : float
+        Standard deviation of the noise that was allowed for.
+    statistics_ : LagStatistics
+        The sums over all data seen.
+    n_windows_ : int
+        Windows seen.
+    trace_ : Bunch
+        With the gradient solver: ``epoch``, ``loss`` (mean over windows, less a constant) and
+        ``coef``, one row for each record; every epoch at first, then ever fewer.
+    n_iter_ : int
+        Epochs of the gradient solver, or reweightings of the Huber loss.
+    device_ : str
+        What ran.
+
+    See Also
+    --------
+    MotionKernelCV : Chooses taps, alpha and sharing by leaving sequences out.
+    MotionKernelBank : Several kernels at once, as features.
+
+    Notes
+    -----
+    The fit needs the sums ``sum x[t - i] x[t - j]`` only, which take O(frames x taps) and no lagged
+    matrix. A missing frame splits a sequence in two. Where frames are missing in a window that is
+    filtered, the other weights are changed least so that their sum and first moment stay.
+
+    The kernel for noisy data minimises ``E |w x - d s|²`` for observed ``x = s + n`` and the target
+    ``d s``, with white noise n of variance σ²: ``w = G⁻¹ (G d - N σ² d)``, G and N being the Gram
+    matrix and the number of windows [1]_.
+
+    References
+    ----------
+    .. [1] N. Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", 1949;
+       here in the time domain, with sample covariances.
+
+    Examples
+    --------
+    Predict each next frame of a walking figure:
+
+    >>> from fastmotion.datasets import make_motion
+    >>> from fastmotion.trajectory import MotionKernel
+    >>> X = make_motion("walk", n_sequences=4, random_state=0).positions
+    >>> kernel = MotionKernel(n_taps=3, residual=True).fit(X)
+    >>> kernel.offsets_
+    array([-2, -1,  0])
+    >>> bool(kernel.score(X) > 0.99)
+    True
+
+    Velocity in mm/s from noisy joints, without a clean example:
+
+    >>> observed = make_motion("walk", noise=5.0, fps=60.0, random_state=0).observed
+    >>> kernel = MotionKernel(21, causal=False, target="velocity", noise="auto", fps=60.0)
+    >>> kernel.fit_transform(observed).shape
+    (1, 300, 19, 3)
+    """
+
+    _parameter_constraints: dict[str, list] = {
+        "n_taps": [Interval(Integral, 1, 4096, closed="both")],
+        "window": [Interval(Real, 0, None, closed="neither"), None],
+        "causal": ["boolean"],
+        "dilation": [Interval(Integral, 1, 65536, closed="both")],
+        "target": [StrOptions(set(TARGETS))],
+        "horizon": [Interval(Integral, 1, 65536, closed="both")],
+        "sharing": [StrOptions(set(SHARING))],
+        "shrinkage": [Interval(Real, 0, 1, closed="both")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "prior": [StrOptions(set(PRIORS)), "array-like", None],
+        "smoothness": [Interval(Real, 0, None, closed="left")],
+        "smoothness_order": [Interval(Integral, 1, 2, closed="both")],
+        "weight_sum": [Interval(Real, None, None, closed="neither"), tuple, None],
+        "moments": [Interval(Integral, 0, 16, closed="both"), dict, None],
+        "loss": [StrOptions({"squared", "huber"})],
+        "solver": [StrOptions({"closed_form", "gradient"})],
+        "learning_rate": [Interval(Real, 0, 2, closed="neither"), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "residual": ["boolean"],
+        "noise": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
+        "fit_intercept": ["boolean"],
+        "fps": [Interval(Real, 0, None, closed="neither"), None],
+        "edges": [StrOptions(set(EDGES))],
+        "min_valid": [Interval(Real, 0, 1, closed="right")],
+        "axes": ["array-like", None],
+        "random_state": ["random_state"],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "device": [str, None],
+    }
+
+    def __init__(
+        self,
+        n_taps: int = 5,
+        *,
+        window: float | None = None,
+        causal: bool = True,
+        dilation: int = 1,
+        target: str = "next",
+        horizon: int = 1,
+        sharing: str = "all",
+        shrinkage: float = 0.0,
+        alpha: float = 0.0,
+        prior: str | ArrayLike | None = None,
+        smoothness: float = 0.0,
+        smoothness_order: int = 1,
+        weight_sum: float | tuple[float, float] | None = None,
+        moments: int | dict[int, float] | None = None,
+        loss: str = "squared",
+        solver: str = "closed_form",
+        learning_rate: float | None = None,
+        max_iter: int = 100_000,
+        tol: float = 1e-13,
+        residual: bool = False,
+        noise: float | str | None = None,
+        fit_intercept: bool = False,
+        fps: float | None = None,
+        edges: str = "refit",
+        min_valid: float = 0.5,
+        axes: tuple[str, ...] | None = None,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.n_taps = n_taps
+        self.window = window
+        self.causal = causal
+        self.dilation = dilation
+        self.target = target
+        self.horizon = horizon
+        self.sharing = sharing
+        self.shrinkage = shrinkage
+        self.alpha = alpha
+        self.prior = prior
+        self.smoothness = smoothness
+        self.smoothness_order = smoothness_order
+        self.weight_sum = weight_sum
+        self.moments = moments
+        self.loss = loss
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.tol = tol
+        self.residual = residual
+        self.noise = noise
+        self.fit_intercept = fit_intercept
+        self.fps = fps
+        self.edges = edges
+        self.min_valid = min_valid
+        self.axes = axes
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.device = device
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the kernel.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_sequences, n_frames, n_joints, n_coords), or of one sequence \
+                without its first axis, list of sequences, or xarray.DataArray
+            Positions; NaN is missing.
+        y : like X, or None, default=None
+            What the kernel shall give at each frame; None takes `target`. Frames where it is NaN
+            are left out.
+        sample_weight : array_like or None, default=None
+            Nonnegative weights of sequences, (n_sequences,), or of the frames that outputs belong
+            to: like X without coordinates, with or without joints.
+        confidence : like X without coordinates, or None, default=None
+            From 0 (missing) to 1. A window weighs as much as its least trusted frame.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            The data are not real numbers.
+        ValueError
+            A parameter is out of range or contradicts another; shapes do not match; a value is
+            infinite; there is no window without a missing frame.
+        RuntimeError
+            The device is not available.
+        """
+        self._forget()
+        return self._update(X, y, sample_weight, confidence, continued=False)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+        *,
+        continued: bool = False,
+    ) -> Self:
+        """Add sequences to those seen before and fit the kernel to all of them.
+
+        The result is that of `fit` on all data at once, to rounding.
+
+        Parameters
+        ----------
+        X, y, sample_weight, confidence
+            As for `fit`.
+        continued : bool, default=False
+            Whether the sequences go on with those of the last call, so that windows reach across.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As for `fit`. ValueError too if the kernel, its target or the joints changed since the
+            first call, for ``loss="huber"``, which needs all data at once, and if `continued` finds
+            other sequences than before, or weights of frames.
+        """
+        if self.loss == "huber":
+            raise ValueError(
+                "loss='huber' needs all data at once; call fit, or take loss='squared'"
+            )
+        return self._update(X, y, sample_weight, confidence, continued=continued)
+
+    def merge(self, other: MotionKernel) -> Self:
+        """Add what another kernel of the same kind has seen, and fit to all of it.
+
+        Parameters
+        ----------
+        other : MotionKernel
+            Fitted with the same parameters to the same joints; not changed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            The two differ in the kernel, its target or the joints.
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        self._check_same(other._design, other._groups, other._has_target)
+        self.statistics_ = self.statistics_ + other.statistics_
+        self._noise_levels = np.concatenate([self._noise_levels, other._noise_levels])
+        self._tails = None
+        return self._solve()
+
+    def transform(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
+        """Return the kernel's output at each frame.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Sequences of the same joints; of any number and length.
+        confidence : like X without coordinates, or None, default=None
+            From 0 (missing) to 1: how far the weight of a frame goes to the others.
+
+        Returns
+        -------
+        ndarray, list of ndarray or xarray.DataArray
+            In the container and shape of X, shorter by the window less one frame if ``edges`` is
+            "valid"; float32 for float32. NaN where too many frames are missing.
+
+        Raises
+        ------
+        TypeError
+            The data are not real numbers.
+        ValueError
+            The joints are others than those of `fit`, or a value is infinite; for
+            ``edges="valid"``, every sequence is shorter than the window.
+        """
+        check_is_fitted(self)
+        device = resolve_device(self.device, X)
+        sequences = check_sequences(X, axes=self.axes)
+        self._check_joints(sequences)
+        trust = check_confidence(confidence, sequences, self.axes)
+        values = self._filter(sequences, self._taps(), self.edges, trust, device)
+        if self.edges != "valid":
+            return sequences.restore(values)
+        first, last = int(self.offsets_[0]), int(self.offsets_[-1])
+        lengths = np.maximum(sequences.lengths - (last - first), 0)
+        if not lengths.any():
+            raise ValueError(
+                f"with edges='valid' a sequence must be as long as the kernel's window of "
+                f"{last - first + 1} frames, got at most {sequences.lengths.max()}; take another "
+                "value of edges"
+            )
+        kept = np.concatenate(
+            [
+                np.arange(start - first, start - first + n)
+                for start, n in zip(sequences.starts, lengths)
+            ]
+        )
+        return sequences.restore(values[kept], lengths, first=-first)
+
+    def predict(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
+        """Return what the kernel predicts, at the frame from which it does: as `transform`."""
+        return self.transform(X, confidence)
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the coefficient of determination R² over all complete windows.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+
+        Returns
+        -------
+        float
+            1 for an exact kernel, 0 for a constant.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `fit`.
+        """
+        check_is_fitted(self)
+        device = resolve_device(self.device, X)
+        sequences = check_sequences(X, axes=self.axes)
+        self._check_joints(sequences)
+        target = None if y is None else check_target(y, sequences, self.axes)
+        wanted = self._wanted(sequences, target, device).astype(np.float64)
+        given = self._complete(sequences, device).astype(np.float64)
+        weights = np.ones(wanted.shape)
+        if sample_weight is not None:
+            weights *= _frame_weights(sample_weight, sequences)[:, :, np.newaxis]
+        known = ~np.isnan(wanted) & ~np.isnan(given)
+        if not weights[known].any():
+            raise ValueError(
+                f"no window of {self._design.n_lags} frames is complete and has a weight: there is "
+                "nothing to score"
+            )
+        mean = np.average(wanted[known], weights=weights[known])
+        spread = (weights[known] * (wanted[known] - mean) ** 2).sum()
+        error = (weights[known] * (wanted[known] - given[known]) ** 2).sum()
+        if spread == 0:
+            return 1.0 if error == 0 else 0.0
+        return float(1 - error / spread)
+
+    def _forget(self) -> None:
+        for name in ("statistics_", "trace_", "n_iter_"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _update(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        confidence: ArrayLike | None,
+        *,
+        continued: bool,
+    ) -> Self:
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+        device = resolve_device(self.device, X)
+        kernels_for(device.kind)  # raises now if there are none
+        sequences = check_sequences(X, axes=self.axes)
+        target = None if y is None else check_target(y, sequences, self.axes)
+        trust = check_confidence(confidence, sequences, self.axes)
+        groups = channel_groups(self.sharing, sequences.n_joints, sequences.n_coords)
+        design = self._make_design(sequences.n_joints, sequences.n_coords, target is not None)
+        if hasattr(self, "statistics_"):
+            self._check_same(design, groups, target is not None)
+        rows, per_sequence = _split_weights(sample_weight, trust, sequences, design)
+        levels = noise_levels(sequences) if self.noise == "auto" else np.empty(0)
+        if continued:
+            if rows is not None:
+                raise ValueError(
+                    "continued=True takes weights of whole sequences only, got weights or "
+                    "confidences of frames; give the sequences at once"
+                )
+            sequences, target = self._go_on(sequences, target)
+        statistics = collect_lags(
+            sequences,
+            groups,
+            design.n_lags,
+            design.anchor,
+            target=target,
+            row_weights=rows,
+            sequence_weights=per_sequence,
+            n_jobs=self.n_jobs,
+            device=device,
+        )
+        if hasattr(self, "statistics_"):
+            statistics = self.statistics_ + statistics
+            levels = np.concatenate([self._noise_levels, levels])
+        _check_windows(statistics, design, sequences, self.sharing)
+        self.statistics_, self._noise_levels = statistics, levels
+        self._design, self._groups, self._has_target = design, groups, target is not None
+        self._tails = _tails(sequences, target, design.n_lags - 1)
+        self.device_ = str(device)
+        self._solve()
+        if self.loss == "huber":
+            self._reweight(sequences, target, rows, per_sequence, device)
+        return self
+
+    def _make_design(self, n_joints: int, n_coords: int, has_target: bool) -> Design:
+        """Return the least-squares problem that the parameters describe."""
+        self._check_combinations(has_target)
+        offsets = kernel_offsets(self.n_taps, self.window, self.causal, self.dilation, self.fps)
+        functional = None if has_target else target_functional(self.target, self.horizon, self.fps)
+        shape = {"all": (), "coordinate": (n_coords,), "joint": (n_joints,)}.get(
+            self.sharing, (n_joints, n_coords)
+        )
+        prior = prior_kernel(
+            self.prior,
+            offsets,
+            shape,
+            causal=self.causal,
+            fps=self.fps,
+            residual=self.residual,
+            random_state=check_random_state(self.random_state),
+        )
+        constraints, values = self._constraints(offsets, functional)
+        penalty, pull = self._penalty(len(offsets))
+        return Design(
+            offsets=offsets,
+            functional=functional,
+            alpha=float(self.alpha),
+            prior=prior,
+            penalty=penalty,
+            pull=pull,
+            constraints=constraints,
+            values=values,
+            shrinkage=float(self.shrinkage),
+            fit_intercept=self.fit_intercept,
+        )
+
+    def _check_combinations(self, has_target: bool) -> None:
+        """Raise if parameters contradict each other."""
+        if self.residual and not has_target and self.target in DERIVATIVES:
+            raise ValueError(
+                f"residual=True adds the present position, which target={self.target!r} does not "
+                "contain; take residual=False"
+            )
+        if self.residual and self.weight_sum is not None:
+            raise ValueError(
+                f"residual=True makes the weights add up to 1, got weight_sum={self.weight_sum!r} "
+                "too; give one of the two"
+            )
+        if has_target and self.noise is not None:
+            raise ValueError(
+                f"noise={self.noise!r} is for fits without y; with y, whose noise is its own, take "
+                "noise=None"
+            )
+        if has_target and isinstance(self.moments, Integral):
+            raise ValueError(
+                f"moments={self.moments} takes the moments of the target, which y does not tell; "
+                "give them as a dict such as {0: 1.0, 1: 0.0}"
+            )
+
+    def _constraints(
+        self, offsets: NDArray[np.int64], functional: Functional | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return equations that the weights keep."""
+        wanted: dict[int, float] = {}
+        if self.residual:
+            wanted[0] = 1.0
+        elif isinstance(self.weight_sum, Real):
+            wanted[0] = float(self.weight_sum)
+        if isinstance(self.moments, Integral):
+            assert functional is not None
+            for order in range(int(self.moments) + 1):
+                powers = functional.offsets.astype(np.float64) ** order
+                wanted.setdefault(order, float(functional.weights @ powers))
+        for order, value in (self.moments if isinstance(self.moments, dict) else {}).items():
+            if not isinstance(order, Integral) or order < 0 or not np.isfinite(value):
+                raise ValueError(
+                    "moments must map orders 0, 1, 2, ... to finite numbers, got "
+                    f"{order!r}: {value!r}"
+                )
+            wanted[int(order)] = float(value)
+        # Powers of offsets within [-1, 1], so that the rows are of one size.
+        span = max(1, int(np.abs(offsets).max()))
+        rows = [(offsets / span) ** order for order in wanted]
+        values = [value / span**order for order, value in wanted.items()]
+        return np.reshape(rows, (len(wanted), len(offsets))), np.array(values)
+
+    def _penalty(self, n_taps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what smoothness and a soft sum of the weights add to the quadratic form."""
+        penalty, pull = np.zeros((n_taps, n_taps)), np.zeros(n_taps)
+        if self.smoothness and n_taps > self.smoothness_order:
+            differences = np.diff(np.eye(n_taps), self.smoothness_order, axis=0)
+            penalty += self.smoothness * differences.T @ differences
+        if isinstance(self.weight_sum, tuple):
+            if len(self.weight_sum) != 2 or not self.weight_sum[1] >= 0:
+                raise ValueError(
+                    "weight_sum must be a number or a tuple (sum, penalty) with a penalty of at "
+                    f"least 0, got {self.weight_sum!r}"
+                )
+            total, strength = self.weight_sum
+            penalty += strength
+            pull += strength * total
+        return penalty, pull
+
+    def _check_same(self, design: Design, groups: NDArray, has_target: bool) -> None:
+        """Raise if sums for another kernel cannot be added to those at hand."""
+        mine = self._design
+        same = (
+            np.array_equal(groups, self._groups)
+            and (design.n_lags, design.anchor) == (mine.n_lags, mine.anchor)
+            and has_target == self._has_target
+        )
+        if not same:
+            raise ValueError(
+                f"the data so far are of shape {self._groups.shape} (joints, coordinates), for "
+                f"windows of {mine.n_lags} frames, sharing as in {len(np.unique(self._groups))} "
+                f"kernel(s) and {'a' if self._has_target else 'no'} target y; these are of shape "
+                f"{groups.shape}, {design.n_lags} frames, {len(np.unique(groups))} kernel(s) and "
+                f"{'a' if has_target else 'no'} target y; call fit to start anew"
+            )
+
+    def _check_joints(self, sequences: Sequences) -> None:
+        found = (sequences.n_joints, sequences.n_coords)
+        if found != self._groups.shape:
+            raise ValueError(
+                f"X must have the {self._groups.shape[0]} joints and {self._groups.shape[1]} "
+                f"coordinates that the kernel was fitted to, got {found[0]} and {found[1]}"
+            )
+
+    def _go_on(
+        self, sequences: Sequences, target: NDArray | None
+    ) -> tuple[Sequences, NDArray | None]:
+        """Return the sequences after the last frames of those before."""
+        tails = getattr(self, "_tails", None)
+        if tails is None or len(tails) != sequences.n_sequences:
+            raise ValueError(
+                f"continued=True needs the {'' if tails is None else len(tails)} sequences of the "
+                f"last call to partial_fit, in their order, got {sequences.n_sequences}"
+            )
+        spans = list(zip(sequences.starts, sequences.stops))
+        frames = [
+            np.concatenate([tail[0], sequences.frames[a:b]]) for tail, (a, b) in zip(tails, spans)
+        ]
+        if target is not None:
+            target = np.concatenate(
+                [part for tail, (a, b) in zip(tails, spans) for part in (tail[1], target[a:b])]
+            )
+        return check_sequences(frames), target
+
+    def _solve(self) -> Self:
+        """Fit the weights to the sums at hand."""
+        known = self._noise_levels
+        self.noise_ = float(self.noise) if isinstance(self.noise, Real) else 0.0
+        if self.noise == "auto":
+            if not len(known):
+                raise ValueError(
+                    "noise='auto' needs sequences of more than 5 frames in a row; give the "
+                    "standard deviation as a number"
+                )
+            self.noise_ = float(np.median(known))
+        problem = build_quadratic(self.statistics_, self._design, self.noise_)
+        if self.solver == "gradient":
+            weights = self._descend(problem)
+        else:
+            weights = solve(problem)
+        shape = self._coef_shape()
+        self.offsets_ = self._design.offsets
+        self.coef_ = weights.reshape(*shape, -1)
+        self.intercept_ = intercepts(self.statistics_, self._design, weights).reshape(shape)
+        self.n_windows_ = int(self.statistics_.n_windows.sum())
+        self._edge_weights: NDArray[np.float64] | None = None
+        return self
+
+    def _descend(self, problem: Quadratic) -> NDArray[np.float64]:
+        descent = descend(
+            problem,
+            self._design.prior,
+            learning_rate=self.learning_rate,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
+        total = max(float(self.statistics_.weights.sum()), np.finfo(float).tiny)
+        self.trace_ = Bunch(
+            epoch=descent.epochs,
+            loss=descent.values / total,
+            coef=descent.path.reshape(len(descent.epochs), *self._coef_shape(), -1),
+        )
+        self.n_iter_ = int(descent.epochs[-1])
+        return descent.weights
+
+    def _coef_shape(self) -> tuple[int, ...]:
+        n_joints, n_coords = self._groups.shape
+        shapes = {"all": (), "coordinate": (n_coords,), "joint": (n_joints,)}
+        return shapes.get(self.sharing, (n_joints, n_coords))
+
+    def _reweight(
+        self,
+        sequences: Sequences,
+        target: NDArray | None,
+        rows: NDArray[np.float64] | None,
+        per_sequence: NDArray[np.float64] | None,
+        device: Device,
+    ) -> None:
+        """Fit again with outlying residuals weighed down until the weights stay (IRLS)."""
+        wanted = self._wanted(sequences, target, device)
+        n_channels = self._groups.size
+        base = np.ones((len(wanted), 1)) if rows is None else rows
+        base = np.repeat(base, n_channels // base.shape[1], axis=1)
+        for self.n_iter_ in range(1, _MAX_REWEIGHTINGS + 1):
+            before = self.coef_
+            residuals = np.abs(wanted - self._complete(sequences, device)).reshape(base.shape)
+            self.statistics_ = collect_lags(
+                sequences,
+                self._groups,
+                self._design.n_lags,
+                self._design.anchor,
+                target=target,
+                row_weights=base * _huber_weights(residuals, self._groups.ravel()),
+                sequence_weights=per_sequence,
+                n_jobs=self.n_jobs,
+                device=device,
+            )
+            self._solve()
+            if np.abs(self.coef_ - before).max() <= _REWEIGHTING_TOLERANCE * np.abs(before).max():
+                break
+
+    def _wanted(self, sequences: Sequences, target: NDArray | None, device: Device) -> NDArray:
+        """Return the target at each frame, NaN where it is not known."""
+        if target is not None:
+            return target
+        functional = self._design.functional
+        assert functional is not None
+        taps = Taps(functional.offsets, functional.weights[np.newaxis])
+        return apply_kernels(
+            sequences, [taps], edges="valid", min_valid=1.0, n_jobs=self.n_jobs, device=device
+        )[..., 0]
+
+    def _complete(self, sequences: Sequences, device: Device) -> NDArray:
+        """Return the output at each frame, NaN where the window is not complete."""
+        taps = Taps(self.offsets_, self._rows(self.coef_))
+        return self._add_intercept(
+            apply_kernels(
+                sequences, [taps], edges="valid", min_valid=1.0, n_jobs=self.n_jobs, device=device
+            )[..., 0]
+        )
+
+    def _filter(
+        self,
+        sequences: Sequences,
+        taps: Taps,
+        edges: str,
+        trust: NDArray | None,
+        device: Device,
+    ) -> NDArray:
+        values = apply_kernels(
+            sequences,
+            [taps],
+            edges=edges,
+            min_valid=self.min_valid,
+            confidence=trust,
+            n_jobs=self.n_jobs,
+            device=device,
+        )
+        return self._add_intercept(values[..., 0])
+
+    def _add_intercept(self, values: NDArray) -> NDArray:
+        if self.intercept_.any():
+            n_joints, n_coords = self._groups.shape
+            constant = self._rows(self.intercept_[..., np.newaxis])
+            values += np.broadcast_to(constant, (self._groups.size, 1)).reshape(n_joints, n_coords)
+        return values
+
+    def _rows(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values of the groups as rows for the channels, or one row for all."""
+        rows = values.reshape(-1, values.shape[-1])
+        return rows if len(rows) == 1 else rows[self._groups.ravel()]
+
+    def _taps(self) -> Taps:
+        if self.edges == "refit" and not self.fit_intercept and self._edge_weights is None:
+            self._edge_weights = self._fit_edges()
+        return Taps(self.offsets_, self._rows(self.coef_), self._edge_weights)
+
+    def _fit_edges(self) -> NDArray[np.float64]:
+        """Fit kernels to the frames that are there near the first and the last one."""
+        offsets = self.offsets_
+        n_rows = int(np.abs(offsets[[0, -1]]).max())
+        n_columns = len(self._rows(self.coef_))
+        out = np.zeros((2, n_rows, n_columns, len(offsets)))
+        for distance in range(n_rows):
+            for side, there in enumerate((offsets >= -distance, offsets <= distance)):
+                if not there.all():
+                    problem = build_quadratic(
+                        self.statistics_, self._design.keep(there), self.noise_
+                    )
+                    out[side, distance, :, there] = self._rows(solve(problem)).T
+        return out
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float32", "float64"]
+        return tags
+
+
+def _split_weights(
+    sample_weight: ArrayLike | None,
+    trust: NDArray | None,
+    sequences: Sequences,
+    design: Design,
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Return weights of windows, (total_frames, 1 or n_joints), and of sequences, or None."""
+    rows, per_sequence = None, None
+    if sample_weight is not None:
+        weights, kind = check_sequence_weights(sample_weight, sequences)
+        if kind == "sequence":
+            per_sequence = weights
+        else:
+            rows = weights.reshape(len(weights), -1)
+    if trust is not None:
+        least = _least_in_window(trust, sequences, design)
+        rows = least if rows is None else rows * least
+    return rows, per_sequence
+
+
+def _least_in_window(trust: NDArray, sequences: Sequences, design: Design) -> NDArray[np.float64]:
+    """Return the least confidence of the frames of each complete window."""
+    first, n = design.reach[0], design.n_lags
+    least = np.ones(trust.shape)
+    for start, stop in zip(sequences.starts, sequences.stops):
+        # SciPy's minimum over n frames belongs to the (n // 2)-th of them. Windows that are cut off
+        # do not count, whatever weight they get.
+        running = minimum_filter1d(trust[start:stop], n, axis=0, mode="nearest")
+        places = np.arange(stop - start) + first + n // 2
+        least[start:stop] = running[np.clip(places, 0, stop - start - 1)]
+    return least
+
+
+def _frame_weights(sample_weight: ArrayLike, sequences: Sequences) -> NDArray[np.float64]:
+    """Return the weight of each frame, (total_frames, 1 or n_joints)."""
+    weights, kind = check_sequence_weights(sample_weight, sequences)
+    if kind == "sequence":
+        spread = np.zeros(len(sequences.frames))
+        for weight, start, stop in zip(weights, sequences.starts, sequences.stops):
+            spread[start:stop] = weight
+        weights = spread
+    return weights.reshape(len(weights), -1)
+
+
+def _tails(
+    sequences: Sequences, target: NDArray | None, n_frames: int
+) -> list[tuple[NDArray, NDArray | None]]:
+    """Return copies of the last frames of each sequence, and of their target."""
+    tails = []
+    for start, stop in zip(sequences.starts, sequences.stops):
+        last = slice(max(start, stop - n_frames), stop)
+        tails.append(
+            (sequences.frames[last].copy(), None if target is None else target[last].copy())
+        )
+    return tails
+
+
+def _check_windows(
+    statistics: LagStatistics, design: Design, sequences: Sequences, sharing: str
+) -> None:
+    """Raise if there is nothing to fit a kernel to."""
+    empty = statistics.weights <= 0
+    if not empty.any() or (design.shrinkage > 0 and not empty.all()):
+        return
+    if sequences.lengths.max() < design.n_lags:
+        raise ValueError(
+            f"the kernel and its target span {design.n_lags} frames, but the longest sequence has "
+            f"{sequences.lengths.max()}; lower n_taps, window, dilation or horizon"
+        )
+    which = "X" if empty.all() else f"{sharing} {np.flatnonzero(empty).tolist()} of X"
+    raise ValueError(
+        f"{which} has no {design.n_lags} successive frames without a missing value (NaN, or of "
+        "weight or confidence 0), which is what the kernel and its target span; fill gaps with "
+        "interpolate_gaps, lower n_taps, leave joints out, or share more with shrinkage > 0"
+    )
+
+
+def _huber_weights(residuals: NDArray, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the weights of residual sizes, (n_frames, n_channels), by groups of channels."""
+    weights = np.zeros(residuals.shape)
+    for group in range(int(groups.max()) + 1):
+        sizes = residuals[:, groups == group].astype(np.float64)
+        known = ~np.isnan(sizes)
+        limit = 0.0
+        if known.any():
+            limit = _HUBER_DELTA * float(np.median(sizes[known])) / _NORMAL_MEDIAN
+        within = np.ones_like(sizes)
+        if limit > 0:
+            np.divide(limit, sizes, out=within, where=sizes > limit)
+        weights[:, groups == group] = np.where(known, within, 0.0)
+    return weights

@@ -1,0 +1,191 @@
+"""What a motion kernel is asked for: frames that it reads, target, penalties, constraints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
+from fastmotion.trajectory.lags import LagStatistics, offset_basis
+
+TARGETS = ("next", "position", "velocity", "acceleration")
+DERIVATIVES = {"velocity": 1, "acceleration": 2}
+PRIORS = ("zero", "random", *FIXED_KERNELS)
+
+# Central differences that are exact for polynomials of degree 6 (B. Fornberg, "Generation of finite
+# difference formulas on arbitrarily spaced grids", Math. Comp. 51, 1988, table 1).
+_STENCILS = {
+    1: np.array([-1, 9, -45, 0, 45, -9, 1]) / 60,
+    2: np.array([2, -27, 270, -490, 270, -27, 2]) / 180,
+}
+
+
+def kernel_offsets(
+    n_taps: int, window: float | None, causal: bool, dilation: int, fps: float | None
+) -> NDArray[np.int64]:
+    """Return the frames that a kernel reads, relative to the one it gives a value for.
+
+    A window in seconds holds the frames of that time before the frame, or on both sides of it
+    together.
+    """
+    if window is not None:
+        if fps is None:
+            raise ValueError(f"window={window} is in seconds and needs fps, got fps=None")
+        # A product such as 0.28 * 25 must not lose a frame to rounding.
+        reach = window * fps / dilation + 1e-9
+        n_taps = math.floor(reach) + 1 if causal else 2 * math.floor(reach / 2) + 1
+    newest = 0 if causal else (n_taps - 1) // 2
+    return dilation * np.arange(newest - n_taps + 1, newest + 1, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Functional:
+    """A weighted sum of the frames around a frame, such as its derivative.
+
+    Attributes
+    ----------
+    offsets : ndarray of shape (n,), int64
+    weights : ndarray of shape (n,)
+    """
+
+    offsets: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+def target_functional(target: str, horizon: int, fps: float | None) -> Functional:
+    """Return the sum of frames that a kernel shall give, in units per second if `fps` is given."""
+    if target in DERIVATIVES:
+        order = DERIVATIVES[target]
+        scale = 1.0 if fps is None else float(fps) ** order
+        return Functional(np.arange(-3, 4, dtype=np.int64), scale * _STENCILS[order])
+    return Functional(np.array([horizon if target == "next" else 0], np.int64), np.ones(1))
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The least-squares problem of a kernel, apart from the data.
+
+    Attributes
+    ----------
+    offsets : ndarray of shape (n_taps,), int64
+        Frames that the kernel reads; increasing.
+    functional : Functional or None
+        What it shall give; None stands for a target that is data.
+    alpha : float
+        Weight of ``|w - prior|²``.
+    prior : ndarray of shape (n_taps,) or (n_groups, n_taps)
+    penalty : ndarray of shape (n_taps, n_taps)
+        Further quadratic penalty ``wᵀ penalty w - 2 wᵀ pull``.
+    pull : ndarray of shape (n_taps,)
+    constraints : ndarray of shape (n_constraints, n_taps)
+        ``constraints @ w == values``.
+    values : ndarray of shape (n_constraints,)
+    shrinkage : float
+        Share of the statistics of all channels in those of each group, from 0 to 1.
+    fit_intercept : bool
+        Whether a constant is added to the kernel's output.
+    """
+
+    offsets: NDArray[np.int64]
+    functional: Functional | None
+    alpha: float
+    prior: NDArray[np.float64]
+    penalty: NDArray[np.float64]
+    pull: NDArray[np.float64]
+    constraints: NDArray[np.float64]
+    values: NDArray[np.float64]
+    shrinkage: float
+    fit_intercept: bool
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """First and last offset of a window with all that is read and wanted."""
+        wanted = np.zeros(1, np.int64) if self.functional is None else self.functional.offsets
+        frames = np.concatenate([self.offsets, wanted, [0]])
+        return int(frames.min()), int(frames.max())
+
+    @property
+    def n_lags(self) -> int:
+        """Frames of a window."""
+        first, last = self.reach
+        return last - first + 1
+
+    @property
+    def anchor(self) -> int:
+        """Lag of the frame at offset 0 in the shortest window."""
+        return self.reach[1]
+
+    @cached_property
+    def basis(self) -> NDArray[np.float64]:
+        """The basis in which the problem is solved."""
+        return offset_basis(len(self.offsets))
+
+    def keep(self, taps: NDArray[np.bool_]) -> Design:
+        """Return the problem of a kernel with some of the taps.
+
+        It keeps as many of the constraints, the first ones, as leave it a choice.
+        """
+        n_constraints = min(len(self.constraints), max(int(taps.sum()) - 1, 1))
+        return replace(
+            self,
+            offsets=self.offsets[taps],
+            prior=self.prior[..., taps],
+            penalty=self.penalty[np.ix_(taps, taps)],
+            pull=self.pull[taps],
+            constraints=self.constraints[:n_constraints, taps],
+            values=self.values[:n_constraints],
+        )
+
+    def wanted(self, statistics: LagStatistics) -> NDArray[np.float64] | None:
+        """Return the weights of what the kernel shall give for all lags of some statistics."""
+        if self.functional is None:
+            return None
+        weights = np.zeros(statistics.n_lags)
+        weights[statistics.lags_of(self.functional.offsets)] = self.functional.weights
+        return weights
+
+
+def prior_kernel(
+    prior: str | ArrayLike | None,
+    offsets: NDArray[np.int64],
+    shape: tuple[int, ...],
+    *,
+    causal: bool,
+    fps: float | None,
+    residual: bool,
+    random_state: np.random.RandomState,
+) -> NDArray[np.float64]:
+    """Return the kernel that `alpha` pulls to, as rows for some groups, (1 or n_groups, n_taps).
+
+    `shape` is that of the coefficients without their last axis.
+    """
+    n_taps = len(offsets)
+    if prior is None:
+        prior = "hold" if residual else "zero"
+    if not isinstance(prior, str):
+        weights = np.asarray(prior, np.float64)
+        if weights.shape not in ((n_taps,), (*shape, n_taps)) or not np.isfinite(weights).all():
+            raise ValueError(
+                f"prior must be finite and of shape ({n_taps},) or {(*shape, n_taps)}, as offsets_ "
+                f"and coef_ are, got shape {weights.shape}"
+            )
+        return weights.reshape(-1, n_taps)
+    if prior == "zero":
+        return np.zeros((1, n_taps))
+    if prior == "random":
+        return random_state.normal(scale=0.1 / n_taps, size=(1, n_taps))
+    taken = None if FIXED_KERNELS[prior].method == "stencil" else n_taps
+    frames, weights = fixed_kernel(prior, n_taps=taken, causal=causal, fps=fps)
+    places = np.searchsorted(offsets, frames)
+    if (places >= n_taps).any() or (offsets[places] != frames).any():
+        raise ValueError(
+            f"prior={prior!r} reads frames {frames.tolist()}, which are not all among the kernel's "
+            f"{offsets.tolist()}; raise n_taps or give the prior as an array"
+        )
+    row = np.zeros((1, n_taps))
+    row[0, places] = weights
+    return row

@@ -1,0 +1,37 @@
+"""The noise of joint positions, from what their fifth differences leave of smooth motion."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmotion.trajectory.sequences import Sequences
+
+_ORDER = 5
+# Standard deviation of the fifth difference of unit white noise: the root of 10 over 5.
+_GAIN = float(np.sqrt(252))
+# Median of the size of a unit normal variable.
+_NORMAL_MEDIAN = 0.6744897501960817
+
+
+def noise_levels(sequences: Sequences) -> NDArray[np.float64]:
+    """Estimate the standard deviation of the noise of each channel of each sequence.
+
+    It is the median size of the fifth difference over what unit noise would give. Motion is smooth
+    most of the time, so that its own fifth differences seldom move the median.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Of the channels that have at least one fifth difference.
+    """
+    levels = []
+    for start, stop in zip(sequences.starts, sequences.stops):
+        frames = sequences.frames[start:stop].reshape(stop - start, -1)
+        if len(frames) <= _ORDER:
+            continue
+        sizes = np.abs(np.diff(frames.astype(np.float64), _ORDER, axis=0))
+        known = ~np.isnan(sizes).all(axis=0)
+        median = np.nanmedian if np.isnan(sizes).any() else np.median
+        levels.append(median(sizes[:, known], axis=0) / (_GAIN * _NORMAL_MEDIAN))
+    return np.concatenate(levels) if levels else np.empty(0)

@@ -1,0 +1,223 @@
+"""The weights of motion kernels from sums over lagged frames: in closed form, or by descent."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmotion.linear import solve_quadratic
+from fastmotion.trajectory.design import Design
+from fastmotion.trajectory.lags import LagStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """``uᵀ gram u - 2 uᵀ moment`` for each group, with weights ``w = basis u``.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (n_groups, n_taps, n_taps)
+    moment : ndarray of shape (n_groups, n_taps)
+    basis : ndarray of shape (n_taps, n_taps)
+        Orthonormal columns.
+    constraints, values : ndarray of shape (n_constraints, n_taps), (n_constraints,)
+        ``constraints @ u == values``.
+    """
+
+    gram: NDArray[np.float64]
+    moment: NDArray[np.float64]
+    basis: NDArray[np.float64]
+    constraints: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+def build_quadratic(statistics: LagStatistics, design: Design, noise: float = 0.0) -> Quadratic:
+    """Return what a kernel's weights minimise.
+
+    Parameters
+    ----------
+    statistics : LagStatistics
+    design : Design
+    noise : float, default=0.0
+        Standard deviation of white noise in the frames, of which the target is to be free: the
+        noise that frames and target share is taken out of their product.
+    """
+    lags, basis = statistics.lags_of(design.offsets), design.basis
+    gram = statistics.rotated_gram(lags, basis)
+    wanted = design.wanted(statistics)
+    moment = statistics.rotated_moment(lags, basis, wanted)
+    if design.fit_intercept:
+        means = statistics.rotated_means(lags, basis)
+        weighted = statistics.weights[:, np.newaxis] * means
+        gram -= weighted[:, :, np.newaxis] * means[:, np.newaxis, :]
+        moment -= weighted * statistics.mean_of(wanted)[:, np.newaxis]
+    if noise and wanted is not None:
+        moment -= noise**2 * statistics.weights[:, np.newaxis] * (wanted[lags] @ basis)
+    if design.shrinkage:
+        gram, moment = _pool(gram, moment, design.shrinkage)
+    penalty = design.penalty + design.alpha * np.eye(len(lags))
+    pull = design.pull + design.alpha * design.prior
+    return Quadratic(
+        gram + basis.T @ penalty @ basis,
+        moment + pull @ basis,
+        basis,
+        design.constraints @ basis,
+        design.values,
+    )
+
+
+def _pool(
+    gram: NDArray[np.float64], moment: NDArray[np.float64], share: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mix the sums of all groups into those of each, scaled to the group's energy of motion."""
+    total_gram, total_moment = gram.sum(axis=0), moment.sum(axis=0)
+    # The first axis of the basis is where the body stands, the others are how it moves.
+    motion = np.trace(gram[:, 1:, 1:], axis1=1, axis2=2)
+    if not motion.sum() > 0:
+        motion = np.ones(len(gram))
+    scale = share * np.maximum(motion / motion.sum(), np.finfo(float).eps)
+    return (
+        (1 - share) * gram + scale[:, np.newaxis, np.newaxis] * total_gram,
+        (1 - share) * moment + scale[:, np.newaxis] * total_moment,
+    )
+
+
+def solve(problem: Quadratic) -> NDArray[np.float64]:
+    """Return the weights that minimise each group's form, (n_groups, n_taps)."""
+    constraints = problem.constraints if len(problem.constraints) else None
+    values = problem.values if len(problem.constraints) else None
+    solutions = [
+        solve_quadratic(gram, moment, constraints=constraints, values=values)
+        for gram, moment in zip(problem.gram, problem.moment)
+    ]
+    return np.stack(solutions) @ problem.basis.T
+
+
+def intercepts(
+    statistics: LagStatistics, design: Design, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the constant of each group's kernel, (n_groups,)."""
+    if not design.fit_intercept:
+        return np.zeros(statistics.n_groups)
+    kernel = np.zeros((statistics.n_groups, statistics.n_lags))
+    kernel[:, statistics.lags_of(design.offsets)] = weights
+    means = [statistics.mean_of(row)[group] for group, row in enumerate(kernel)]
+    return statistics.mean_of(design.wanted(statistics)) - np.array(means)
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """How gradient descent went.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_groups, n_taps)
+    epochs : ndarray of shape (n_records,), int64
+        Every epoch at first, then ever fewer.
+    values : ndarray of shape (n_records,)
+        What is minimised, summed over groups, less its constant term.
+    path : ndarray of shape (n_records, n_groups, n_taps)
+    """
+
+    weights: NDArray[np.float64]
+    epochs: NDArray[np.int64]
+    values: NDArray[np.float64]
+    path: NDArray[np.float64]
+
+
+# Records are taken at epochs that grow by this factor, so that long runs leave short traces.
+_RECORD_GROWTH = 1.05
+
+
+def descend(
+    problem: Quadratic,
+    start: NDArray[np.float64],
+    *,
+    learning_rate: float | None,
+    max_iter: int,
+    tol: float,
+) -> Descent:
+    """Minimise each group's form by gradient descent from given weights.
+
+    The steps are taken within the constraints, on features of unit variance. With a learning rate,
+    in units of the reciprocal of the largest curvature, it is plain descent; None takes the step
+    and the momentum that are the best for the curvatures (Polyak's heavy ball [1]_).
+
+    References
+    ----------
+    .. [1] B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR
+       Computational Mathematics and Mathematical Physics 4 (5), 1964.
+    """
+    origin, axes = _feasible(problem, start @ problem.basis)
+    gram = axes.swapaxes(1, 2) @ problem.gram @ axes
+    slope = np.einsum("gij,gi->gj", axes, problem.moment - _times(problem.gram, origin))
+    scale = np.sqrt(np.maximum(np.diagonal(gram, axis1=1, axis2=2), np.finfo(float).tiny))
+    gram = gram / scale[:, :, np.newaxis] / scale[:, np.newaxis, :]
+    slope = slope / scale
+    step, momentum = _rates(gram, learning_rate)
+    place, before = np.zeros_like(slope), np.zeros_like(slope)
+    epochs, values, path = [], [], []
+    next_record = 0.0
+    target = tol * max(float(np.abs(slope).max(initial=0)), np.finfo(float).tiny)
+    for epoch in range(max_iter + 1):
+        product = _times(gram, place)
+        gradient = product - slope
+        done = bool(np.abs(gradient).max(initial=0) <= target)
+        if epoch >= next_record or done or epoch == max_iter:
+            epochs.append(epoch)
+            values.append(float((place * (product - 2 * slope)).sum()))
+            path.append(origin + np.einsum("gij,gj->gi", axes, place / scale))
+            next_record = max(epoch + 1, epoch * _RECORD_GROWTH)
+        if done:
+            break
+        place, before = place - step * gradient + momentum * (place - before), place
+    else:
+        warnings.warn(
+            f"gradient descent stopped after {max_iter} epochs with a gradient of "
+            f"{np.abs(gradient).max() / target * tol:.1e} of its first one; raise max_iter or tol, "
+            "or take solver='closed_form'",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    traced = np.stack(path) @ problem.basis.T
+    constant = float((origin * (_times(problem.gram, origin) - 2 * problem.moment)).sum())
+    return Descent(traced[-1], np.array(epochs), np.array(values) + constant, traced)
+
+
+def _times(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (matrix @ vector[:, :, np.newaxis])[:, :, 0]
+
+
+def _feasible(
+    problem: Quadratic, start: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the start, moved into the constraints, and directions that stay in them."""
+    n_groups, n_taps = problem.moment.shape
+    start = np.broadcast_to(start, (n_groups, n_taps))
+    if not len(problem.constraints):
+        return start, np.broadcast_to(np.eye(n_taps), (n_groups, n_taps, n_taps))
+    inverse = np.linalg.pinv(problem.constraints)
+    start = start - (start @ problem.constraints.T - problem.values) @ inverse.T
+    _, sizes, rows = np.linalg.svd(problem.constraints)
+    rank = int((sizes > sizes[0] * 1e-12).sum())
+    return start, np.broadcast_to(rows[rank:].T, (n_groups, n_taps, n_taps - rank))
+
+
+def _rates(
+    gram: NDArray[np.float64], learning_rate: float | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return step and momentum of each group."""
+    if not gram.shape[1]:
+        return np.ones((len(gram), 1)), np.zeros((len(gram), 1))
+    curvatures = np.linalg.eigvalsh(gram)
+    largest = np.maximum(curvatures[:, -1:], np.finfo(float).tiny)
+    if learning_rate is not None:
+        return learning_rate / largest, np.zeros_like(largest)
+    root_high = np.sqrt(largest)
+    root_low = np.sqrt(np.maximum(curvatures[:, :1], largest * 1e-14))
+    step = (2 / (root_high + root_low)) ** 2
+    return step, ((root_high - root_low) / (root_high + root_low)) ** 2
