@@ -373,6 +373,13 @@ class LinearMotionPredictor(BaseEstimator):
                     predictions[first:] += changes[begin : begin + n_windows] @ matrix
             yield rows, poses, predictions.reshape(len(poses), n_horizons, -1)
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
 
 def _flat(frames: NDArray) -> NDArray[np.float64]:
     """Return poses as rows of float64."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
 
 from fastmotion.trajectory import LinearMotionPredictor
 from tests.reference.prediction import lagged, ridge
@@ -199,6 +200,13 @@ def test_clone_and_pickle(rng):
     np.testing.assert_array_equal(loaded.predict(X[2]), predictor.predict(X[2]))
     loaded.partial_fit(X[2])
     np.testing.assert_allclose(loaded.coef_, clone(predictor).fit(X).coef_, atol=1e-12)
+
+
+def test_tags_tell_what_it_takes():
+    tags = get_tags(LinearMotionPredictor())
+    assert tags.input_tags.three_d_array
+    assert tags.input_tags.allow_nan
+    assert not tags.input_tags.two_d_array
 
 
 def test_alpha_draws_to_a_pose_that_stays(rng):
