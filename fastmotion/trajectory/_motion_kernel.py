@@ -7,9 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import minimum_filter1d
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastmotion.core.device import Device, resolve_device
@@ -18,24 +17,20 @@ from fastmotion.core.validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from fastmotion.trajectory.design import (
-    DERIVATIVES,
-    PRIORS,
-    TARGETS,
-    Design,
-    Functional,
-    kernel_offsets,
-    prior_kernel,
-    target_functional,
-)
+from fastmotion.trajectory.design import PRIORS, TARGETS, Design, make_design
 from fastmotion.trajectory.filtering import EDGES, Taps, apply_kernels
 from fastmotion.trajectory.kernels import kernels_for
-from fastmotion.trajectory.lags import SHARING, LagStatistics, channel_groups, collect_lags
+from fastmotion.trajectory.lags import (
+    SHARING,
+    LagStatistics,
+    channel_groups,
+    coef_shape,
+    collect_lags,
+)
 from fastmotion.trajectory.noise import noise_levels
 from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
-    check_sequence_weights,
     check_sequences,
     check_target,
 )
@@ -43,14 +38,12 @@ from fastmotion.trajectory.solvers import (
     Quadratic,
     build_quadratic,
     descend,
+    fit_edges,
     intercepts,
     solve,
 )
+from fastmotion.trajectory.weighting import frame_weights, huber_weights, split_weights
 
-# Residuals beyond this many standard deviations count linearly: 95 % efficient for normal noise
-# (P. J. Huber, "Robust Statistics", 1981, section 4.3).
-_HUBER_DELTA = 1.345
-_NORMAL_MEDIAN = 0.6744897501960817
 _MAX_REWEIGHTINGS = 50
 _REWEIGHTING_TOLERANCE = 1e-6
 
@@ -482,7 +475,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         given = self._complete(sequences, device).astype(np.float64)
         weights = np.ones(wanted.shape)
         if sample_weight is not None:
-            weights *= _frame_weights(sample_weight, sequences)[:, :, np.newaxis]
+            weights *= frame_weights(sample_weight, sequences)[:, :, np.newaxis]
         known = ~np.isnan(wanted) & ~np.isnan(given)
         if not weights[known].any():
             raise ValueError(
@@ -519,10 +512,11 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         target = None if y is None else check_target(y, sequences, self.axes)
         trust = check_confidence(confidence, sequences, self.axes)
         groups = channel_groups(self.sharing, sequences.n_joints, sequences.n_coords)
-        design = self._make_design(sequences.n_joints, sequences.n_coords, target is not None)
+        shape = coef_shape(self.sharing, sequences.n_joints, sequences.n_coords)
+        design = make_design(self, shape, target is not None)
         if hasattr(self, "statistics_"):
             self._check_same(design, groups, target is not None)
-        rows, per_sequence = _split_weights(sample_weight, trust, sequences, design)
+        rows, per_sequence = split_weights(sample_weight, trust, sequences, design.reach)
         levels = noise_levels(sequences) if self.noise == "auto" else np.empty(0)
         if continued:
             if rows is not None:
@@ -554,105 +548,6 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         if self.loss == "huber":
             self._reweight(sequences, target, rows, per_sequence, device)
         return self
-
-    def _make_design(self, n_joints: int, n_coords: int, has_target: bool) -> Design:
-        """Return the least-squares problem that the parameters describe."""
-        self._check_combinations(has_target)
-        offsets = kernel_offsets(self.n_taps, self.window, self.causal, self.dilation, self.fps)
-        functional = None if has_target else target_functional(self.target, self.horizon, self.fps)
-        shape = {"all": (), "coordinate": (n_coords,), "joint": (n_joints,)}.get(
-            self.sharing, (n_joints, n_coords)
-        )
-        prior = prior_kernel(
-            self.prior,
-            offsets,
-            shape,
-            causal=self.causal,
-            fps=self.fps,
-            residual=self.residual,
-            random_state=check_random_state(self.random_state),
-        )
-        constraints, values = self._constraints(offsets, functional)
-        penalty, pull = self._penalty(len(offsets))
-        return Design(
-            offsets=offsets,
-            functional=functional,
-            alpha=float(self.alpha),
-            prior=prior,
-            penalty=penalty,
-            pull=pull,
-            constraints=constraints,
-            values=values,
-            shrinkage=float(self.shrinkage),
-            fit_intercept=self.fit_intercept,
-        )
-
-    def _check_combinations(self, has_target: bool) -> None:
-        """Raise if parameters contradict each other."""
-        if self.residual and not has_target and self.target in DERIVATIVES:
-            raise ValueError(
-                f"residual=True adds the present position, which target={self.target!r} does not "
-                "contain; take residual=False"
-            )
-        if self.residual and self.weight_sum is not None:
-            raise ValueError(
-                f"residual=True makes the weights add up to 1, got weight_sum={self.weight_sum!r} "
-                "too; give one of the two"
-            )
-        if has_target and self.noise is not None:
-            raise ValueError(
-                f"noise={self.noise!r} is for fits without y; with y, whose noise is its own, take "
-                "noise=None"
-            )
-        if has_target and isinstance(self.moments, Integral):
-            raise ValueError(
-                f"moments={self.moments} takes the moments of the target, which y does not tell; "
-                "give them as a dict such as {0: 1.0, 1: 0.0}"
-            )
-
-    def _constraints(
-        self, offsets: NDArray[np.int64], functional: Functional | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return equations that the weights keep."""
-        wanted: dict[int, float] = {}
-        if self.residual:
-            wanted[0] = 1.0
-        elif isinstance(self.weight_sum, Real):
-            wanted[0] = float(self.weight_sum)
-        if isinstance(self.moments, Integral):
-            assert functional is not None
-            for order in range(int(self.moments) + 1):
-                powers = functional.offsets.astype(np.float64) ** order
-                wanted.setdefault(order, float(functional.weights @ powers))
-        for order, value in (self.moments if isinstance(self.moments, dict) else {}).items():
-            if not isinstance(order, Integral) or order < 0 or not np.isfinite(value):
-                raise ValueError(
-                    "moments must map orders 0, 1, 2, ... to finite numbers, got "
-                    f"{order!r}: {value!r}"
-                )
-            wanted[int(order)] = float(value)
-        # Powers of offsets within [-1, 1], so that the rows are of one size.
-        span = max(1, int(np.abs(offsets).max()))
-        rows = [(offsets / span) ** order for order in wanted]
-        values = [value / span**order for order, value in wanted.items()]
-        return np.reshape(rows, (len(wanted), len(offsets))), np.array(values)
-
-    def _penalty(self, n_taps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return what smoothness and a soft sum of the weights add to the quadratic form."""
-        penalty, pull = np.zeros((n_taps, n_taps)), np.zeros(n_taps)
-        if self.smoothness and n_taps > self.smoothness_order:
-            differences = np.diff(np.eye(n_taps), self.smoothness_order, axis=0)
-            penalty += self.smoothness * differences.T @ differences
-        if isinstance(self.weight_sum, tuple):
-            if len(self.weight_sum) != 2 or not self.weight_sum[1] >= 0:
-                raise ValueError(
-                    "weight_sum must be a number or a tuple (sum, penalty) with a penalty of at "
-                    f"least 0, got {self.weight_sum!r}"
-                )
-            total, strength = self.weight_sum
-            penalty += strength
-            pull += strength * total
-        return penalty, pull
 
     def _check_same(self, design: Design, groups: NDArray, has_target: bool) -> None:
         """Raise if sums for another kernel cannot be added to those at hand."""
@@ -741,9 +636,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         return descent.weights
 
     def _coef_shape(self) -> tuple[int, ...]:
-        n_joints, n_coords = self._groups.shape
-        shapes = {"all": (), "coordinate": (n_coords,), "joint": (n_joints,)}
-        return shapes.get(self.sharing, (n_joints, n_coords))
+        return coef_shape(self.sharing, *self._groups.shape)
 
     def _reweight(
         self,
@@ -767,7 +660,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
                 self._design.n_lags,
                 self._design.anchor,
                 target=target,
-                row_weights=base * _huber_weights(residuals, self._groups.ravel()),
+                row_weights=base * huber_weights(residuals, self._groups.ravel()),
                 sequence_weights=per_sequence,
                 n_jobs=self.n_jobs,
                 device=device,
@@ -789,7 +682,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
     def _complete(self, sequences: Sequences, device: Device) -> NDArray:
         """Return the output at each frame, NaN where the window is not complete."""
-        taps = Taps(self.offsets_, self._rows(self.coef_))
+        taps = Taps(self.offsets_, self._weight_rows())
         return self._add_intercept(
             apply_kernels(
                 sequences, [taps], edges="valid", min_valid=1.0, n_jobs=self.n_jobs, device=device
@@ -818,34 +711,24 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     def _add_intercept(self, values: NDArray) -> NDArray:
         if self.intercept_.any():
             n_joints, n_coords = self._groups.shape
-            constant = self._rows(self.intercept_[..., np.newaxis])
-            values += np.broadcast_to(constant, (self._groups.size, 1)).reshape(n_joints, n_coords)
+            constant = self._rows(self.intercept_.reshape(-1))
+            values += np.broadcast_to(constant, self._groups.size).reshape(n_joints, n_coords)
         return values
 
     def _rows(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values of the groups as rows for the channels, or one row for all."""
-        rows = values.reshape(-1, values.shape[-1])
-        return rows if len(rows) == 1 else rows[self._groups.ravel()]
+        """Return values (n_groups, ...) of the channels, (n_channels, ...), or one row for all."""
+        return values if len(values) == 1 else values[self._groups.ravel()]
+
+    def _weight_rows(self) -> NDArray[np.float64]:
+        return self._rows(self.coef_.reshape(-1, len(self.offsets_)))
 
     def _taps(self) -> Taps:
-        if self.edges == "refit" and not self.fit_intercept and self._edge_weights is None:
-            self._edge_weights = self._fit_edges()
-        return Taps(self.offsets_, self._rows(self.coef_), self._edge_weights)
-
-    def _fit_edges(self) -> NDArray[np.float64]:
-        """Fit kernels to the frames that are there near the first and the last one."""
-        offsets = self.offsets_
-        n_rows = int(np.abs(offsets[[0, -1]]).max())
-        n_columns = len(self._rows(self.coef_))
-        out = np.zeros((2, n_rows, n_columns, len(offsets)))
-        for distance in range(n_rows):
-            for side, there in enumerate((offsets >= -distance, offsets <= distance)):
-                if not there.all():
-                    problem = build_quadratic(
-                        self.statistics_, self._design.keep(there), self.noise_
-                    )
-                    out[side, distance, :, there] = self._rows(solve(problem)).T
-        return out
+        if self.edges == "refit" and self._edge_weights is None:
+            fitted = fit_edges(
+                self.statistics_, self._design, self.noise_, self.intercept_.reshape(-1)
+            )
+            self._edge_weights = np.moveaxis(self._rows(fitted), 0, 2)
+        return Taps(self.offsets_, self._weight_rows(), self._edge_weights)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -854,50 +737,6 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32", "float64"]
         return tags
-
-
-def _split_weights(
-    sample_weight: ArrayLike | None,
-    trust: NDArray | None,
-    sequences: Sequences,
-    design: Design,
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Return weights of windows, (total_frames, 1 or n_joints), and of sequences, or None."""
-    rows, per_sequence = None, None
-    if sample_weight is not None:
-        weights, kind = check_sequence_weights(sample_weight, sequences)
-        if kind == "sequence":
-            per_sequence = weights
-        else:
-            rows = weights.reshape(len(weights), -1)
-    if trust is not None:
-        least = _least_in_window(trust, sequences, design)
-        rows = least if rows is None else rows * least
-    return rows, per_sequence
-
-
-def _least_in_window(trust: NDArray, sequences: Sequences, design: Design) -> NDArray[np.float64]:
-    """Return the least confidence of the frames of each complete window."""
-    first, n = design.reach[0], design.n_lags
-    least = np.ones(trust.shape)
-    for start, stop in zip(sequences.starts, sequences.stops):
-        # SciPy's minimum over n frames belongs to the (n // 2)-th of them. Windows that are cut off
-        # do not count, whatever weight they get.
-        running = minimum_filter1d(trust[start:stop], n, axis=0, mode="nearest")
-        places = np.arange(stop - start) + first + n // 2
-        least[start:stop] = running[np.clip(places, 0, stop - start - 1)]
-    return least
-
-
-def _frame_weights(sample_weight: ArrayLike, sequences: Sequences) -> NDArray[np.float64]:
-    """Return the weight of each frame, (total_frames, 1 or n_joints)."""
-    weights, kind = check_sequence_weights(sample_weight, sequences)
-    if kind == "sequence":
-        spread = np.zeros(len(sequences.frames))
-        for weight, start, stop in zip(weights, sequences.starts, sequences.stops):
-            spread[start:stop] = weight
-        weights = spread
-    return weights.reshape(len(weights), -1)
 
 
 def _tails(
@@ -931,19 +770,3 @@ def _check_windows(
         "weight or confidence 0), which is what the kernel and its target span; fill gaps with "
         "interpolate_gaps, lower n_taps, leave joints out, or share more with shrinkage > 0"
     )
-
-
-def _huber_weights(residuals: NDArray, groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the weights of residual sizes, (n_frames, n_channels), by groups of channels."""
-    weights = np.zeros(residuals.shape)
-    for group in range(int(groups.max()) + 1):
-        sizes = residuals[:, groups == group].astype(np.float64)
-        known = ~np.isnan(sizes)
-        limit = 0.0
-        if known.any():
-            limit = _HUBER_DELTA * float(np.median(sizes[known])) / _NORMAL_MEDIAN
-        within = np.ones_like(sizes)
-        if limit > 0:
-            np.divide(limit, sizes, out=within, where=sizes > limit)
-        weights[:, groups == group] = np.where(known, within, 0.0)
-    return weights

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
 
 from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
 from fastmotion.trajectory.lags import LagStatistics, offset_basis
@@ -189,3 +192,106 @@ def prior_kernel(
     row = np.zeros((1, n_taps))
     row[0, places] = weights
     return row
+
+
+def make_design(kernel: Any, shape: tuple[int, ...], has_target: bool) -> Design:
+    """Return the least-squares problem that the parameters of a `MotionKernel` describe.
+
+    `shape` is that of its coefficients without their last axis.
+    """
+    _check_combinations(kernel, has_target)
+    fps = kernel.fps
+    offsets = kernel_offsets(kernel.n_taps, kernel.window, kernel.causal, kernel.dilation, fps)
+    functional = None if has_target else target_functional(kernel.target, kernel.horizon, fps)
+    prior = prior_kernel(
+        kernel.prior,
+        offsets,
+        shape,
+        causal=kernel.causal,
+        fps=fps,
+        residual=kernel.residual,
+        random_state=check_random_state(kernel.random_state),
+    )
+    constraints, values = _constraints(kernel, offsets, functional)
+    penalty, pull = _penalty(kernel, len(offsets))
+    return Design(
+        offsets=offsets,
+        functional=functional,
+        alpha=float(kernel.alpha),
+        prior=prior,
+        penalty=penalty,
+        pull=pull,
+        constraints=constraints,
+        values=values,
+        shrinkage=float(kernel.shrinkage),
+        fit_intercept=kernel.fit_intercept,
+    )
+
+
+def _check_combinations(kernel: Any, has_target: bool) -> None:
+    """Raise if parameters contradict each other."""
+    if kernel.residual and not has_target and kernel.target in DERIVATIVES:
+        raise ValueError(
+            f"residual=True adds the present position, which target={kernel.target!r} does not "
+            "contain; take residual=False"
+        )
+    if kernel.residual and kernel.weight_sum is not None:
+        raise ValueError(
+            f"residual=True makes the weights add up to 1, got weight_sum={kernel.weight_sum!r} "
+            "too; give one of the two"
+        )
+    if has_target and kernel.noise is not None:
+        raise ValueError(
+            f"noise={kernel.noise!r} is for fits without y; with y, whose noise is its own, take "
+            "noise=None"
+        )
+    if has_target and isinstance(kernel.moments, Integral):
+        raise ValueError(
+            f"moments={kernel.moments} takes the moments of the target, which y does not tell; "
+            "give them as a dict such as {0: 1.0, 1: 0.0}"
+        )
+
+
+def _constraints(
+    kernel: Any, offsets: NDArray[np.int64], functional: Functional | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return equations that the weights keep."""
+    wanted: dict[int, float] = {}
+    if kernel.residual:
+        wanted[0] = 1.0
+    elif isinstance(kernel.weight_sum, Real):
+        wanted[0] = float(kernel.weight_sum)
+    if isinstance(kernel.moments, Integral):
+        assert functional is not None
+        for order in range(int(kernel.moments) + 1):
+            powers = functional.offsets.astype(np.float64) ** order
+            wanted.setdefault(order, float(functional.weights @ powers))
+    for order, value in (kernel.moments if isinstance(kernel.moments, dict) else {}).items():
+        if not isinstance(order, Integral) or order < 0 or not np.isfinite(value):
+            raise ValueError(
+                f"moments must map orders 0, 1, 2, ... to finite numbers, got {order!r}: {value!r}"
+            )
+        wanted[int(order)] = float(value)
+    # Powers of offsets within [-1, 1], so that the rows are of one size.
+    span = max(1, int(np.abs(offsets).max()))
+    rows = [(offsets / span) ** order for order in wanted]
+    values = [value / span**order for order, value in wanted.items()]
+    return np.reshape(rows, (len(wanted), len(offsets))), np.array(values)
+
+
+def _penalty(kernel: Any, n_taps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what smoothness and a soft sum of the weights add to the quadratic form."""
+    penalty, pull = np.zeros((n_taps, n_taps)), np.zeros(n_taps)
+    if kernel.smoothness and n_taps > kernel.smoothness_order:
+        differences = np.diff(np.eye(n_taps), kernel.smoothness_order, axis=0)
+        penalty += kernel.smoothness * differences.T @ differences
+    if isinstance(kernel.weight_sum, tuple):
+        if len(kernel.weight_sum) != 2 or not kernel.weight_sum[1] >= 0:
+            raise ValueError(
+                "weight_sum must be a number or a tuple (sum, penalty) with a penalty of at "
+                f"least 0, got {kernel.weight_sum!r}"
+            )
+        total, strength = kernel.weight_sum
+        penalty += strength
+        pull += strength * total
+    return penalty, pull

@@ -45,6 +45,12 @@ def channel_groups(sharing: str, n_joints: int, n_coords: int) -> NDArray[np.int
     return labels[sharing].astype(np.int64)
 
 
+def coef_shape(sharing: str, n_joints: int, n_coords: int) -> tuple[int, ...]:
+    """Return the shape of an array with one entry for each kernel."""
+    shapes = {"all": (), "coordinate": (n_coords,), "joint": (n_joints,)}
+    return shapes.get(sharing, (n_joints, n_coords))
+
+
 @dataclass(frozen=True, eq=False)
 class LagStatistics:
     """Sums over windows of frames, one set for each group of channels that share a kernel.

@@ -14,6 +14,12 @@ from fastmotion.trajectory.design import Design
 from fastmotion.trajectory.lags import LagStatistics
 
 
+# Frames with white noise of a variance have no mean square below it in any direction, but for the
+# scatter of samples; one far below tells that the noise was taken too high, and would make the
+# kernel arbitrarily large.
+_LEAST_NOISE = 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class Quadratic:
     """``uᵀ gram u - 2 uᵀ moment`` for each group, with weights ``w = basis u``.
@@ -35,7 +41,12 @@ class Quadratic:
     values: NDArray[np.float64]
 
 
-def build_quadratic(statistics: LagStatistics, design: Design, noise: float = 0.0) -> Quadratic:
+def build_quadratic(
+    statistics: LagStatistics,
+    design: Design,
+    noise: float = 0.0,
+    constant: NDArray[np.float64] | None = None,
+) -> Quadratic:
     """Return what a kernel's weights minimise.
 
     Parameters
@@ -45,6 +56,9 @@ def build_quadratic(statistics: LagStatistics, design: Design, noise: float = 0.
     noise : float, default=0.0
         Standard deviation of white noise in the frames, of which the target is to be free: the
         noise that frames and target share is taken out of their product.
+    constant : ndarray of shape (n_groups,) or None, default=None
+        What is added to the kernels' outputs. None leaves it to be fitted, or zero, as the design
+        says.
     """
     lags, basis = statistics.lags_of(design.offsets), design.basis
     gram = statistics.rotated_gram(lags, basis)
@@ -53,10 +67,15 @@ def build_quadratic(statistics: LagStatistics, design: Design, noise: float = 0.
     if design.fit_intercept:
         means = statistics.rotated_means(lags, basis)
         weighted = statistics.weights[:, np.newaxis] * means
-        gram -= weighted[:, :, np.newaxis] * means[:, np.newaxis, :]
-        moment -= weighted * statistics.mean_of(wanted)[:, np.newaxis]
-    if noise and wanted is not None:
-        moment -= noise**2 * statistics.weights[:, np.newaxis] * (wanted[lags] @ basis)
+        if constant is None:
+            gram -= weighted[:, :, np.newaxis] * means[:, np.newaxis, :]
+            constant = statistics.mean_of(wanted)
+        moment -= weighted * constant[:, np.newaxis]
+    if noise:
+        floor = noise**2 * statistics.weights
+        gram = _raise_eigenvalues(gram, _LEAST_NOISE * floor)
+        if wanted is not None:
+            moment -= floor[:, np.newaxis] * (wanted[lags] @ basis)
     if design.shrinkage:
         gram, moment = _pool(gram, moment, design.shrinkage)
     penalty = design.penalty + design.alpha * np.eye(len(lags))
@@ -68,6 +87,20 @@ def build_quadratic(statistics: LagStatistics, design: Design, noise: float = 0.
         design.constraints @ basis,
         design.values,
     )
+
+
+def _raise_eigenvalues(
+    gram: NDArray[np.float64], floor: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return matrices without eigenvalues below a floor for each."""
+    values, vectors = np.linalg.eigh(gram)
+    low = values[:, 0] < floor
+    if low.any():
+        raised = np.maximum(values[low], floor[low, np.newaxis])
+        turned = vectors[low]
+        gram = gram.copy()
+        gram[low] = (turned * raised[:, np.newaxis, :]) @ turned.swapaxes(1, 2)
+    return gram
 
 
 def _pool(
@@ -95,6 +128,25 @@ def solve(problem: Quadratic) -> NDArray[np.float64]:
         for gram, moment in zip(problem.gram, problem.moment)
     ]
     return np.stack(solutions) @ problem.basis.T
+
+
+def fit_edges(statistics: LagStatistics, design: Design, noise: float) -> NDArray[np.float64]:
+    """Fit kernels to the frames that are there near the first and the last one of a sequence.
+
+    Returns
+    -------
+    ndarray of shape (n_groups, 2, n_rows, n_taps)
+        By side and distance from the edge; zero for windows that are not cut off.
+    """
+    offsets = design.offsets
+    n_rows = int(np.abs(offsets[[0, -1]]).max())
+    out = np.zeros((statistics.n_groups, 2, n_rows, len(offsets)))
+    for distance in range(n_rows):
+        for side, there in enumerate((offsets >= -distance, offsets <= distance)):
+            if not there.all():
+                problem = build_quadratic(statistics, design.keep(there), noise, constant)
+                out[:, side, distance, there] = solve(problem)
+    return out
 
 
 def intercepts(
