@@ -130,7 +130,9 @@ def solve(problem: Quadratic) -> NDArray[np.float64]:
     return np.stack(solutions) @ problem.basis.T
 
 
-def fit_edges(statistics: LagStatistics, design: Design, noise: float) -> NDArray[np.float64]:
+def fit_edges(
+    statistics: LagStatistics, design: Design, noise: float, constant: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Fit kernels to the frames that are there near the first and the last one of a sequence.
 
     Returns
