@@ -12,7 +12,7 @@ export FASTMOTION_CACHE_DIR ?= $(CURDIR)/.cache/numba
 help:
 	@echo "make demo   optical flow of a real image pair; leaves demo.png"
 	@echo "make test   the whole test suite"
-	@echo "make bench  benchmarks beside OpenCV and scikit-image; FASTMOTION_DATA adds accuracy"
+	@echo "make bench  benchmarks beside other libraries; FASTMOTION_DATA adds accuracy"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   HTML pages in docs/_build/html"
 	@echo "make clean  removes the environment, caches and build products"
@@ -23,12 +23,18 @@ demo: $(VENV)/.with-demo
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest --durations=15 $(ARGS)
 
+# What speed and accuracy are measured of, family by family.
+FAMILIES := flow trajectory
 # Timings need the machine for themselves. A missed goal does not keep the rest from running.
 bench: $(VENV)/.with-bench
 	@status=0; \
 	$(BIN)/python -m pytest bench --benchmark-enable $(ARGS) || status=1; \
-	$(BIN)/python -m bench.speed_flow || status=1; \
-	if [ -n "$$FASTMOTION_DATA" ]; then $(BIN)/python -m bench.accuracy_flow || status=1; fi; \
+	for family in $(FAMILIES); do \
+	  $(BIN)/python -m bench.speed_$$family || status=1; \
+	  if [ -n "$$FASTMOTION_DATA" ]; then \
+	    $(BIN)/python -m bench.accuracy_$$family || status=1; \
+	  fi; \
+	done; \
 	exit $$status
 
 lint: $(VENV)/.with-test

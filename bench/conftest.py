@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
 from bench.cases import Case, check_result
+from bench.cases_kernels import Filtering, Fit
 from bench.peers import Estimate, Method
 from bench.report import machine
 from bench.threads import OWN_POOLS, equal_threads
@@ -30,8 +33,22 @@ def threads(request: pytest.FixtureRequest):
 
 
 @pytest.fixture
-def bench_method(benchmark) -> Callable[[Method, Case], None]:
-    """Warm a method up, check what it returns, and only then time it."""
+def bench_call(benchmark) -> Callable[..., None]:
+    """Warm a call up with `check` on what it returns, and only then time it."""
+
+    def run(call: Callable[[], Any], check: Callable[[Any], None]) -> None:
+        check(call())
+        start = time.perf_counter()
+        call()
+        rounds = SECONDS_PER_CASE / (time.perf_counter() - start)
+        benchmark.pedantic(call, rounds=int(min(max(rounds, 1), 50)), iterations=1)
+
+    return run
+
+
+@pytest.fixture
+def bench_method(benchmark, bench_call) -> Callable[[Method, Case], None]:
+    """Time a method of optical flow whose result is useful."""
 
     def run(method: Method, case: Case) -> None:
         try:
@@ -40,14 +57,27 @@ def bench_method(benchmark) -> Callable[[Method, Case], None]:
             if method.is_ours:
                 raise
             pytest.skip(f"{method.name}: {error}")
-        call = partial(estimate, case.frame0, case.frame1)
-        benchmark.extra_info["endpoint_error"] = check_result(call(), case)
-        start = time.perf_counter()
-        call()
-        rounds = SECONDS_PER_CASE / (time.perf_counter() - start)
-        benchmark.pedantic(call, rounds=int(min(max(rounds, 1), 50)), iterations=1)
+
+        def check(flow: np.ndarray) -> None:
+            benchmark.extra_info["endpoint_error"] = check_result(flow, case)
+
+        bench_call(partial(estimate, case.frame0, case.frame1), check)
         benchmark.extra_info["library"] = method.library
         if benchmark.stats:
             benchmark.extra_info["ns_per_pixel"] = 1e9 * benchmark.stats["median"] / case.n_pixels
+
+    return run
+
+
+@pytest.fixture
+def bench_kernel(bench_call) -> Callable[[Fit | Filtering, str], None]:
+    """Time one method of a case of motion kernels."""
+
+    def run(case: Fit | Filtering, name: str) -> None:
+        try:
+            call = case.build(name)
+        except ImportError as error:
+            pytest.skip(f"{name}: {error}")
+        bench_call(call, partial(case.check, name))
 
     return run

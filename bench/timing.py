@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -29,6 +30,29 @@ def time_by_turns(
     return seconds
 
 
+def time_checked(
+    calls: Mapping[str, Callable[[], Any]],
+    check: Callable[[str, Any], None],
+    *,
+    rounds: int,
+    budget: float,
+) -> dict[str, float]:
+    """Return the median seconds of calls by turns, once `check` has passed what each returns.
+
+    A call whose first result takes longer than `budget` seconds is not repeated.
+    """
+    first = {}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        result = call()
+        first[name] = time.perf_counter() - start
+        check(name, result)
+        del result  # memory for the next
+    quick = {name: call for name, call in calls.items() if first[name] <= budget}
+    timings = time_by_turns(quick, rounds=rounds, budget=budget)
+    return first | {name: statistics.median(seconds) for name, seconds in timings.items()}
+
+
 def run_fresh(code: str, cache: Path | str | None = None) -> dict[str, Any]:
     """Run Python code in a new process and return the JSON object that it prints.
 
@@ -44,3 +68,38 @@ def run_fresh(code: str, cache: Path | str | None = None) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(f"the measured process failed:\n{done.stderr}")
     return json.loads(done.stdout)
+
+
+# tracemalloc sees the arrays of NumPy, the high-water mark of the process also those that compiled
+# code makes. Writing 5 to clear_refs sets that mark back to the present size.
+_PEAK_MEMORY = """
+import ctypes, gc, json, re, tracemalloc
+from pathlib import Path
+
+def status(key):
+    found = re.search(rf"{{key}}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1])
+
+{setup}
+
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # freed memory counts as free (glibc)
+before = status("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+result = {call}
+resident = status("VmHWM") - before
+del result
+
+tracemalloc.start()
+result = {call}
+print(json.dumps({{"resident": resident, "traced": tracemalloc.get_traced_memory()[1]}}))
+"""
+
+
+def peak_memory(setup: str, call: str) -> dict[str, int]:
+    """Return the bytes that an expression needs at its peak, its result among them (Linux only).
+
+    `setup` has to warm up whatever `call` compiles. The figures are those of the process
+    ("resident") and of the arrays that NumPy allocates ("traced").
+    """
+    return run_fresh(_PEAK_MEMORY.format(setup=setup, call=call))
