@@ -2,6 +2,7 @@
 
 from fastmotion.trajectory import _warmup as _warmup
 from fastmotion.trajectory._motion_kernel import MotionKernel
+from fastmotion.trajectory._motion_kernel_cv import MotionKernelCV
 from fastmotion.trajectory._predictor import LinearMotionPredictor
 from fastmotion.trajectory.fixed import fixed_kernel, frequency_response
 from fastmotion.trajectory.gaps import interpolate_gaps
@@ -9,6 +10,7 @@ from fastmotion.trajectory.gaps import interpolate_gaps
 __all__ = [
     "LinearMotionPredictor",
     "MotionKernel",
+    "MotionKernelCV",
     "fixed_kernel",
     "frequency_response",
     "interpolate_gaps",

@@ -27,7 +27,7 @@ from fastmotion.trajectory.lags import (
     coef_shape,
     collect_lags,
 )
-from fastmotion.trajectory.noise import noise_levels
+from fastmotion.trajectory.noise import noise_deviation, noise_levels
 from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
@@ -489,6 +489,12 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             return 1.0 if error == 0 else 0.0
         return float(1 - error / spread)
 
+    def check_parameters(self) -> None:
+        """Raise a ValueError if a parameter is out of range."""
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+
     def _forget(self) -> None:
         for name in ("statistics_", "trace_", "n_iter_"):
             if hasattr(self, name):
@@ -503,9 +509,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         *,
         continued: bool,
     ) -> Self:
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
+        self.check_parameters()
         device = resolve_device(self.device, X)
         kernels_for(device.kind)  # raises now if there are none
         sequences = check_sequences(X, axes=self.axes)
@@ -539,19 +543,31 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         if hasattr(self, "statistics_"):
             statistics = self.statistics_ + statistics
             levels = np.concatenate([self._noise_levels, levels])
-        _check_windows(statistics, design, sequences, self.sharing)
-        self.statistics_, self._noise_levels = statistics, levels
-        self._design, self._groups, self._has_target = design, groups, target is not None
+        check_windows(statistics, design, sequences, self.sharing)
         self._tails = _tails(sequences, target, design.n_lags - 1)
-        self.device_ = str(device)
-        self._solve()
+        self._adopt(statistics, levels, design, groups, target is not None, device)
         if self.loss == "huber":
             self._reweight(sequences, target, rows, per_sequence, device)
         return self
 
+    def _adopt(
+        self,
+        statistics: LagStatistics,
+        levels: NDArray[np.float64],
+        design: Design,
+        groups: NDArray[np.int64],
+        has_target: bool,
+        device: Device,
+    ) -> Self:
+        """Fit to sums, which may be of longer windows than the kernel needs."""
+        self.statistics_, self._noise_levels = statistics, levels
+        self._design, self._groups, self._has_target = design, groups, has_target
+        self.device_ = str(device)
+        return self._solve()
+
     def _check_same(self, design: Design, groups: NDArray, has_target: bool) -> None:
         """Raise if sums for another kernel cannot be added to those at hand."""
-        mine = self._design
+        mine = self.statistics_
         same = (
             np.array_equal(groups, self._groups)
             and (design.n_lags, design.anchor) == (mine.n_lags, mine.anchor)
@@ -596,15 +612,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
     def _solve(self) -> Self:
         """Fit the weights to the sums at hand."""
-        known = self._noise_levels
-        self.noise_ = float(self.noise) if isinstance(self.noise, Real) else 0.0
-        if self.noise == "auto":
-            if not len(known):
-                raise ValueError(
-                    "noise='auto' needs sequences of more than 5 frames in a row; give the "
-                    "standard deviation as a number"
-                )
-            self.noise_ = float(np.median(known))
+        self.noise_ = noise_deviation(self.noise, self._noise_levels)
         problem = build_quadratic(self.statistics_, self._design, self.noise_)
         if self.solver == "gradient":
             weights = self._descend(problem)
@@ -752,7 +760,7 @@ def _tails(
     return tails
 
 
-def _check_windows(
+def check_windows(
     statistics: LagStatistics, design: Design, sequences: Sequences, sharing: str
 ) -> None:
     """Raise if there is nothing to fit a kernel to."""

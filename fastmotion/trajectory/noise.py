@@ -35,3 +35,15 @@ def noise_levels(sequences: Sequences) -> NDArray[np.float64]:
         median = np.nanmedian if np.isnan(sizes).any() else np.median
         levels.append(median(sizes[:, known], axis=0) / (_GAIN * _NORMAL_MEDIAN))
     return np.concatenate(levels) if levels else np.empty(0)
+
+
+def noise_deviation(noise: float | str | None, levels: NDArray[np.float64]) -> float:
+    """Return the standard deviation that a parameter `noise` stands for, given `noise_levels`."""
+    if noise != "auto":
+        return float(noise or 0.0)
+    if not len(levels):
+        raise ValueError(
+            f"noise='auto' needs sequences of more than {_ORDER} frames in a row without a missing "
+            "value; give the standard deviation as a number"
+        )
+    return float(np.median(levels))

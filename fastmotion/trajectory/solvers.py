@@ -13,7 +13,6 @@ from fastmotion.linear import solve_quadratic
 from fastmotion.trajectory.design import Design
 from fastmotion.trajectory.lags import LagStatistics
 
-
 # Frames with white noise of a variance have no mean square below it in any direction, but for the
 # scatter of samples; one far below tells that the noise was taken too high, and would make the
 # kernel arbitrarily large.
@@ -161,6 +160,28 @@ def intercepts(
     kernel[:, statistics.lags_of(design.offsets)] = weights
     means = [statistics.mean_of(row)[group] for group, row in enumerate(kernel)]
     return statistics.mean_of(design.wanted(statistics)) - np.array(means)
+
+
+def squared_loss(
+    statistics: LagStatistics,
+    design: Design,
+    weights: NDArray[np.float64],
+    noise: float = 0.0,
+) -> NDArray[np.float64]:
+    """Return the summed squared error of kernels on the data of some statistics, (n_groups,).
+
+    With noise it is an unbiased estimate of the error against the target without the noise.
+    """
+    kernel = np.zeros((statistics.n_groups, statistics.n_lags))
+    kernel[:, statistics.lags_of(design.offsets)] = weights
+    wanted = design.wanted(statistics)
+    if wanted is not None:
+        loss = statistics.sum_of_squares(wanted - kernel)
+        own = 2 * kernel @ wanted - wanted @ wanted
+        return loss + noise**2 * statistics.weights * own
+    cross = (kernel * statistics.crosses).sum(axis=1)
+    cross += kernel.sum(axis=1) * statistics.cross_masses
+    return statistics.energies - 2 * cross + statistics.sum_of_squares(kernel)
 
 
 @dataclass(frozen=True, eq=False)
