@@ -193,6 +193,14 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     (1, 300, 19, 3)
     """
 
+    statistics_: LagStatistics
+    _noise_levels: NDArray[np.float64]
+    _design: Design
+    _groups: NDArray[np.int64]
+    _has_target: bool
+    _tails: list[tuple[NDArray, NDArray | None]] | None
+    _edge_weights: NDArray[np.float64] | None
+
     _parameter_constraints: dict[str, list] = {
         "n_taps": [Interval(Integral, 1, 4096, closed="both")],
         "window": [Interval(Real, 0, None, closed="neither"), None],
@@ -623,7 +631,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         self.coef_ = weights.reshape(*shape, -1)
         self.intercept_ = intercepts(self.statistics_, self._design, weights).reshape(shape)
         self.n_windows_ = int(self.statistics_.n_windows.sum())
-        self._edge_weights: NDArray[np.float64] | None = None
+        self._edge_weights = None
         return self
 
     def _descend(self, problem: Quadratic) -> NDArray[np.float64]:

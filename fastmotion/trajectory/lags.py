@@ -12,8 +12,9 @@ are kept apart; in a basis with the direction of 1 as an axis, large and small a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,9 +105,10 @@ class LagStatistics:
         """Number of frames of a window."""
         return self.gram.shape[1]
 
-    def _map(self, func) -> Self:
+    def _map(self, func: Callable[[str, NDArray], NDArray]) -> Self:
         sums = [field.name for field in fields(self) if field.name != "anchor"]
-        return replace(self, **{name: func(name, getattr(self, name)) for name in sums})
+        changed: dict[str, Any] = {name: func(name, getattr(self, name)) for name in sums}
+        return replace(self, **changed)
 
     def __add__(self, other: LagStatistics) -> LagStatistics:
         return self._map(lambda name, value: value + getattr(other, name))
@@ -123,10 +125,6 @@ class LagStatistics:
             return out
 
         return self._map(add_up)
-
-    def scale(self, factors: NDArray[np.float64]) -> LagStatistics:
-        """Return the sums of each group times a factor."""
-        return self._map(lambda _, v: v * factors.reshape(-1, *(1,) * (v.ndim - 1)))
 
     def lags_of(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the lags of frames at some offsets from the anchor."""
