@@ -41,7 +41,12 @@ def _normal_equations(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.solve(A.T @ A, A.T @ b)
 
 
-LSTSQ, LINEAR_REGRESSION, RIDGE, BLAS = "lstsq", "LinearRegression", "Ridge", "AᵀA by BLAS"
+LSTSQ, LINEAR_REGRESSION, RIDGE, BLAS = (
+    "lstsq",
+    "LinearRegression",
+    "Ridge",
+    "normal equations (BLAS)",
+)
 _SOLVERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     LSTSQ: _lstsq,
     LINEAR_REGRESSION: _linear_regression,

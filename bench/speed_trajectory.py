@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+import fastmotion
 from bench import peers_kernels as peers
 from bench.cases_kernels import MOST_MATRIX_BYTES, OURS, Filtering, Fit, motion
 from bench.report import Goal, describe_machine, markdown_table, report_goals, save_results
@@ -166,6 +167,16 @@ def table(title: str, runs: Mapping[str, Seconds], methods: Sequence[str]) -> st
     return markdown_table(header, (row(*item) for item in runs.items()))
 
 
+def print_tables(timings: Timings) -> None:
+    suffix = f"{timings.threads} threads"
+    print(table(f"fit, {suffix}", timings.fit, peers.FITS))
+    limit = f"{MOST_MATRIX_BYTES / 1e9:.0f} GB"
+    print(f"\n—: the lagged matrix would take over {limit}, or the fit minutes.\n")
+    print(table(f"apply, {suffix}", timings.apply, peers.FILTERS))
+    print("\nPyTorch's own layout (sequence, channel, frame) is made outside its time.\n")
+    print(table(f"bank, {suffix}", {str(SCALES): timings.bank}, (COPY, FRESH_COPY)), end="\n\n")
+
+
 def _arguments() -> argparse.Namespace:
     most = numba.config.NUMBA_NUM_THREADS
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -180,16 +191,10 @@ def main() -> int:
     arguments = _arguments()
     options = {"rounds": arguments.rounds, "budget": arguments.budget}
     print(describe_machine(), end="\n\n")
+    fastmotion.warmup("trajectory")
     measured = [Timings.measure(threads, **options) for threads in arguments.threads]
     for timings in measured:
-        threads = timings.threads
-        print(table(f"fit, {threads} threads", timings.fit, peers.FITS))
-        print(f"\n— the peers' lagged matrix would take over {MOST_MATRIX_BYTES / 1e9:.0f} GB, or")
-        print("  minutes of lstsq and LinearRegression\n")
-        print(table(f"apply, {threads} threads", timings.apply, peers.FILTERS))
-        print("\ntorch's own layout (sequence, channel, frame) is made outside its time\n")
-        print(table(f"bank, {threads} threads", {str(SCALES): timings.bank}, (COPY, FRESH_COPY)))
-        print()
+        print_tables(timings)
     memory = fit_memory()
     if arguments.save:
         by_threads = {t.threads: {"fit": t.fit, "apply": t.apply, "bank": t.bank} for t in measured}
