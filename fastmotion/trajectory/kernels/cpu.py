@@ -571,18 +571,35 @@ def _window(
 
 @cpu_function
 def _sum_frames(out, frames, places, row):
-    """Set `out` to a weighted sum of frames."""
+    """Set `out` to a weighted sum of frames; frames at -1 do not count."""
     out[:] = 0
-    for i in range(len(places)):
-        if places[i] >= 0:
-            frame, weight = frames[places[i]], row[i]
+    done = 0
+    while done < len(places):
+        few = places[done : done + 4]
+        if len(few) == 4 and min(few[0], few[1], few[2], few[3]) >= 0:
+            frame0, frame1, frame2, frame3 = (
+                frames[few[0]],
+                frames[few[1]],
+                frames[few[2]],
+                frames[few[3]],
+            )
+            w0, w1, w2, w3 = row[done], row[done + 1], row[done + 2], row[done + 3]
             for channel in range(len(out)):
-                out[channel] += weight * frame[channel]
+                out[channel] += (w0 * frame0[channel] + w1 * frame1[channel]) + (
+                    w2 * frame2[channel] + w3 * frame3[channel]
+                )
+            done += 4
+        else:
+            if few[0] >= 0:
+                frame, weight = frames[few[0]], row[done]
+                for channel in range(len(out)):
+                    out[channel] += weight * frame[channel]
+            done += 1
 
 
 @cpu_function
 def _sum_frames_own(out, frames, places, weights):
-    """Set `out` to a sum of frames, weighted by channel."""
+    """Set `out` to a sum of frames, weighted by channel; frames at -1 do not count."""
     out[:] = 0
     for i in range(len(places)):
         if places[i] >= 0:
@@ -617,6 +634,7 @@ def _cut_off_row(
     active,
     places,
     row,
+    narrow,
     present,
     scratch,
 ):
@@ -632,7 +650,8 @@ def _cut_off_row(
         if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
             out[:] = np.nan
             return False
-        _sum_frames(out, frames, places, row)
+        narrow[:] = row
+        _sum_frames(out, frames, places, narrow)
         return True
     if missing == 0:
         own = edge_weights[side, distance] if distance >= 0 else weights
@@ -709,6 +728,85 @@ def _repair_row(
     return infinite
 
 
+@cpu_function
+def _finish_rows(
+    out,
+    frames,
+    confidence,
+    confidence_columns,
+    weights,
+    edge_weights,
+    offsets,
+    uses,
+    block,
+    complete,
+    edges,
+    moments,
+    min_valid,
+):
+    """Set the rows of a block whose windows are cut off or lack frames.
+
+    `complete` holds the first row and the end of those that are not cut off, and how many of them
+    are done. Returns the number of windows with an infinite value.
+    """
+    start, stop, begin, end = block[0], block[1], block[2], block[3]
+    low, high, n_done = complete
+    n_taps = len(uses)
+    active, places = np.empty(n_taps, np.bool_), np.empty(n_taps, np.int64)
+    row, present = np.empty(n_taps), np.empty(n_taps)
+    narrow = np.empty(n_taps, frames.dtype)
+    scratch = np.empty((MAX_MOMENTS + 1, MAX_MOMENTS))
+    infinite = 0
+    for place in range(end - begin - n_done):
+        t = begin + place
+        if t >= low:
+            t += n_done
+        cut_off = (t < low or t >= high) and not len(confidence)
+        if cut_off and not _cut_off_row(
+            out[t],
+            frames,
+            weights,
+            edge_weights,
+            offsets,
+            uses,
+            t,
+            start,
+            stop,
+            edges,
+            moments,
+            min_valid,
+            active,
+            places,
+            row,
+            narrow,
+            present,
+            scratch,
+        ):
+            continue
+        infinite += _repair_row(
+            out[t],
+            frames,
+            confidence,
+            confidence_columns,
+            weights,
+            edge_weights,
+            offsets,
+            uses,
+            t,
+            start,
+            stop,
+            edges,
+            moments,
+            min_valid,
+            active,
+            places,
+            row,
+            present,
+            scratch,
+        )
+    return infinite
+
+
 @cpu_kernel(parallel=True, fastmath="contract")
 def apply_kernels(
     frames,
@@ -764,44 +862,21 @@ def apply_kernels(
         begin, end = blocks[block, 2], blocks[block, 3]
         low = end if len(confidence) else min(max(begin, start - first), end)
         high = max(min(end, stop - last), low)
+        clean = True
         if low < high:
             x = flat[(low + first) * n_channels : (high + last) * n_channels]
+            clean = not _has_bad(x)
             bounds = low * n_channels, high * n_channels
             if period == 1:
                 _filter_shared(flat_outs, bounds[0], bounds[1], x, shifts, weights[:, :, 0])
             else:
                 _filter_own(flat_outs, bounds[0], bounds[1], x, shifts, weights)
-        active, places = np.empty(n_taps, np.bool_), np.empty(n_taps, np.int64)
-        row, present = np.empty(n_taps), np.empty(n_taps)
-        scratch = np.empty((MAX_MOMENTS + 1, MAX_MOMENTS))
+        # Rows that are complete and clean are done.
+        n_done = high - low if clean else 0
         for k in range(n_kernels):
-            clean = not _has_bad(flat_outs[k][low * n_channels : high * n_channels])
-            for t in range(begin, end):
-                if low <= t < high:
-                    if clean:
-                        continue
-                elif not len(confidence) and not _cut_off_row(
-                    outs[k, t],
-                    frames,
-                    weights[k],
-                    edge_weights[k],
-                    offsets,
-                    uses[k],
-                    t,
-                    start,
-                    stop,
-                    edges,
-                    moments[k],
-                    min_valid,
-                    active,
-                    places,
-                    row,
-                    present,
-                    scratch,
-                ):
-                    continue
-                infinite += _repair_row(
-                    outs[k, t],
+            if n_done < end - begin:
+                infinite += _finish_rows(
+                    outs[k],
                     frames,
                     confidence,
                     confidence_columns,
@@ -809,16 +884,10 @@ def apply_kernels(
                     edge_weights[k],
                     offsets,
                     uses[k],
-                    t,
-                    start,
-                    stop,
+                    blocks[block],
+                    (low, high, n_done),
                     edges,
                     moments[k],
                     min_valid,
-                    active,
-                    places,
-                    row,
-                    present,
-                    scratch,
                 )
     return infinite
