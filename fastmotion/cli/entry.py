@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import fastmotion
-from fastmotion.cli import demo, flow, info, warmup
+from fastmotion.cli import demo, flow, info, kernel, warmup
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fastmotion", description="Measure motion in images and video."
+        prog="fastmotion", description="Measure motion in images, video and poses."
     )
     parser.add_argument(
         "--version", action="version", version=f"fastmotion {fastmotion.__version__}"
@@ -59,6 +59,6 @@ def _build_parser() -> argparse.ArgumentParser:
         "--traceback", action="store_true", help="show where in the code an error arose"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (flow, demo, info, warmup):
+    for command in (flow, kernel, demo, info, warmup):
         command.add_parser(commands)
     return parser

@@ -20,7 +20,19 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"fastmotion {fastmotion.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["flow"], ["demo"], ["info"], ["warmup"]])
+HELPS = [
+    [],
+    ["flow"],
+    ["kernel"],
+    ["kernel", "fit"],
+    ["kernel", "apply"],
+    ["demo"],
+    ["info"],
+    ["warmup"],
+]
+
+
+@pytest.mark.parametrize("command", HELPS)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])
@@ -36,12 +48,13 @@ def test_bad_usage(argv, capsys):
     assert "usage: fastmotion" in capsys.readouterr().err
 
 
-def test_help_loads_nothing_heavy():
+@pytest.mark.parametrize("command", [["flow"], ["kernel", "fit"]])
+def test_help_loads_nothing_heavy(command):
     code = (
         "import sys\n"
         "from fastmotion.cli import main\n"
         "try:\n"
-        "    main(['flow', '--help'])\n"
+        f"    main({[*command, '--help']})\n"
         "except SystemExit:\n"
         "    pass\n"
         "print('loaded:', {'numpy', 'scipy', 'sklearn', 'numba', 'matplotlib'} & set(sys.modules))"
