@@ -1,0 +1,633 @@
+"""Several motion kernels at once, as features of trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.validation import Interval, StrOptions, validate_parameter_constraints
+from fastmotion.trajectory.class_kernels import class_kernels
+from fastmotion.trajectory.complementary import (
+    Prediction,
+    Similarity,
+    prediction_taps,
+    solve_apart,
+)
+from fastmotion.trajectory.design import kernel_offsets
+from fastmotion.trajectory.filtering import EDGES, Taps, apply_kernels
+from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
+from fastmotion.trajectory.kernels import kernels_for
+from fastmotion.trajectory.lags import LagStatistics, channel_groups, collect_lags
+from fastmotion.trajectory.pooling import POOLS, cell_names, pool
+from fastmotion.trajectory.sequences import Sequences, check_sequences
+
+# Outputs of the kernels that are made before they are pooled, in bytes.
+_BATCH_BYTES = 1 << 25
+
+
+class MotionKernelBank(TransformerMixin, BaseEstimator):
+    """Features of trajectories from several temporal kernels, learned and fixed ones, at once.
+
+    A kernel gives, at each frame and for each coordinate of each joint, a weighted sum of the
+    frames around it. The bank has kernels of several lengths (`scales`) whose taps lie one or more
+    frames apart (`dilations`); one pass over the frames runs them all. For a classifier, `pooling`
+    turns the outputs into one row of features for each sequence.
+
+    Parameters
+    ----------
+    scales : sequence of int, default=(2, 3, 5)
+        Numbers of taps of the learned kernels; there is one for each scale and dilation.
+    dilations : sequence of int, default=(1,)
+        Frames from one tap to the next, of learned and of fixed kernels.
+    fixed : sequence of str or tuple, default=()
+        Names of `fixed_kernel`, such as "velocity", "acceleration", "jerk" and "hold", or tuples
+        such as ("savgol_velocity", 7) and ("savgol_velocity", 7, 3) with the number of taps and the
+        order of the polynomial. Each comes once for each dilation.
+    learned : {"next", "class"} or None, default="next"
+        - "next": each kernel predicts the frame that comes `horizon` frames after the newest one
+          that it reads, by least squares over all joints and sequences;
+        - "class": for each label in ``y``, the kernel whose weights add up to zero and to the
+          energy of whose output the sequences of that label contribute most; with 2 taps there is
+          but one such kernel, the difference, for all labels;
+        - None: there are fixed kernels only.
+    horizon : int, default=1
+        How many frames ahead kernels predict that learn "next".
+    causal : bool, default=True
+        Whether windows end at the frame itself, or are centred on it (with an even number of taps,
+        one step more lies in the past).
+    alpha : float, default=0.0
+        Strength of a ridge. It pulls kernels that learn "next" towards repeating their newest
+        frame, in units of the squared error of that prediction, and makes up to "class" for what
+        moves too little to be told from noise, in units of the mean square of a window's motion.
+    cross_scale_penalty : float, default=0.0
+        Weight of the squared similarity of every two kernels that learn "next", beside their
+        squared errors, each in units of the error of repeating the newest frame. The kernels then
+        predict less well and differ more; the weights of each add up to 1, so that none escapes the
+        penalty by shrinking.
+    similarity : {"weights", "outputs"}, default="weights"
+        What that penalty holds down: the cosine of the weights, aligned by the frames that they
+        multiply; or that of the outputs, less the newest frame of each window, over all windows:
+        the correlation of the motions that the kernels predict.
+    pooling : sequence of {"mean", "std", "min", "max", "energy"}, str or None, default=None
+        Statistics of the outputs over the frames of each sequence; "energy" is the mean square.
+        None keeps the frames.
+    pyramid : sequence of int, default=(1,)
+        Into how many parts of equal length sequences are cut for pooling; (1, 2, 4) pools the
+        whole, its halves and its quarters.
+    fill_value : float, default=0.0
+        Pooled feature of a part of a sequence without any valid output; NaN leaves the choice to an
+        imputer.
+    fps : float or None, default=None
+        Frames per second: fixed kernels then give derivatives per second instead of per frame.
+    edges : {"refit", "nearest", "reflect", "valid"}, default="refit"
+        What windows read beyond the ends of a sequence. "refit" uses the frames that are there: in
+        kernels that learn "next" with weights fitted to just those frames, in others with their
+        weights changed by as little as keeps the derivative, if `min_valid` allows. "nearest"
+        repeats the frame at the end, "reflect" mirrors frames there, and "valid" leaves out the
+        frames at which any kernel's window is cut off.
+    min_valid : float, default=0.5
+        Least share of a window's frames that must not be missing, else the output is NaN.
+    axes : sequence of {"sequence", "frame", "joint", "coord"} or None, default=None
+        Order of the axes of the input where it is another than that of `fit`.
+    n_jobs : int or None, default=None
+        Number of threads; never changes a result.
+    device : str or None, default=None
+        Where to run: None takes `fastmotion.get_config`, "cpu" is all there is so far.
+
+    Attributes
+    ----------
+    kernels_ : list of (offsets, weights)
+        ``weights[i]`` multiplies the frame at ``offsets[i]``, counted in frames from that of the
+        output; learned kernels first, scale by scale within each dilation.
+    kernel_names_ : list of str
+        Such as "next3", "next3_dilation4", "velocity" or "class5_walk".
+    similarity_ : ndarray of shape (n_learned, n_learned)
+        With learned="next": the cosines that `similarity` speaks of.
+    objective_trace_ : ndarray of shape (n_sweeps + 1,)
+        With learned="next": squared errors and penalty before and after each sweep over the
+        kernels; it never rises.
+    classes_ : ndarray of shape (n_classes,)
+        With learned="class": the labels, sorted.
+    device_ : str
+        Where it was fitted.
+    n_joints_, n_coords_ : int
+        Sizes of a pose.
+    n_features_in_ : int
+        Numbers of a pose, the product of the two.
+
+    See Also
+    --------
+    fixed_kernel : The kernels that are known by name.
+
+    Notes
+    -----
+    The sums of products of lagged frames over the longest window, collected in one pass, serve all
+    scales and dilations (of each class, with learned="class"); sequences shorter than that window
+    take no part in learning.
+
+    The penalty is quadratic in the weights of one kernel while the others stay. One after the
+    other is therefore set to its optimum in closed form, over and over, until the objective no
+    longer falls. Where the penalty begins, it is the squared cosine.
+
+    Examples
+    --------
+    Tell who turns fast from who turns slowly:
+
+    >>> import numpy as np
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from fastmotion.trajectory import MotionKernelBank
+    >>> rng = np.random.default_rng(0)
+    >>> speed = np.repeat([0.1, 0.3], 20)
+    >>> phase = speed[:, np.newaxis] * np.arange(60) + rng.uniform(0, 6, (40, 1))
+    >>> X = np.stack([np.cos(phase), np.sin(phase)], axis=-1)[:, :, np.newaxis]
+    >>> bank = MotionKernelBank(fixed=("velocity",), pooling=("mean", "std", "min", "max"))
+    >>> classifier = make_pipeline(bank, StandardScaler(), RidgeClassifier())
+    >>> classifier.fit(X[::2], speed[::2] > 0.2).score(X[1::2], speed[1::2] > 0.2)
+    1.0
+
+    The outputs themselves:
+
+    >>> bank = MotionKernelBank(scales=(2, 3), fixed=("velocity",)).fit(X)
+    >>> bank.transform(X).shape
+    (40, 60, 1, 2, 3)
+    >>> bank.kernel_names_
+    ['next2', 'next3', 'velocity']
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "scales": ["array-like"],
+        "dilations": ["array-like"],
+        "fixed": [list, tuple],
+        "learned": [StrOptions({"next", "class"}), None],
+        "horizon": [Interval(Integral, 1, None, closed="left")],
+        "causal": ["boolean"],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "cross_scale_penalty": [Interval(Real, 0, None, closed="left")],
+        "similarity": [StrOptions({"weights", "outputs"})],
+        "pooling": [str, list, tuple, None],
+        "pyramid": ["array-like"],
+        "fill_value": [Real],
+        "fps": [Interval(Real, 0, None, closed="neither"), None],
+        "edges": [StrOptions(set(EDGES))],
+        "min_valid": [Interval(Real, 0, 1, closed="right")],
+        "axes": ["array-like", None],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "device": [str, None],
+    }
+
+    def __init__(
+        self,
+        scales: Sequence[int] = (2, 3, 5),
+        *,
+        dilations: Sequence[int] = (1,),
+        fixed: Sequence[str | tuple] = (),
+        learned: str | None = "next",
+        horizon: int = 1,
+        causal: bool = True,
+        alpha: float = 0.0,
+        cross_scale_penalty: float = 0.0,
+        similarity: str = "weights",
+        pooling: Sequence[str] | str | None = None,
+        pyramid: Sequence[int] = (1,),
+        fill_value: float = 0.0,
+        fps: float | None = None,
+        edges: str = "refit",
+        min_valid: float = 0.5,
+        axes: Sequence[str] | None = None,
+        n_jobs: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.scales = scales
+        self.dilations = dilations
+        self.fixed = fixed
+        self.learned = learned
+        self.horizon = horizon
+        self.causal = causal
+        self.alpha = alpha
+        self.cross_scale_penalty = cross_scale_penalty
+        self.similarity = similarity
+        self.pooling = pooling
+        self.pyramid = pyramid
+        self.fill_value = fill_value
+        self.fps = fps
+        self.edges = edges
+        self.min_valid = min_valid
+        self.axes = axes
+        self.n_jobs = n_jobs
+        self.device = device
+
+    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: ArrayLike | None = None) -> Self:
+        """Learn the kernels.
+
+        Parameters
+        ----------
+        X : array_like, list of array_like, or xarray.DataArray
+            Positions, of shape (n_sequences, n_frames, n_joints, n_coords) or (n_frames, n_joints,
+            n_coords), or a list of sequences of the second shape. Windows in which a value is NaN
+            are left out, each coordinate of each joint by itself.
+        y : array_like of shape (n_sequences,) or None, default=None
+            Labels, for learned="class"; ignored otherwise.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            ``X`` does not hold real numbers.
+        ValueError
+            A parameter is out of range or unknown, a shape is wrong, a value is infinite, a joint
+            has no value in any frame, no sequence is as long as the longest window, or the labels
+            are missing or do not fit.
+        RuntimeError
+            The device is not available.
+        """
+        self._check_parameters()
+        device = self._resolve_device(X)
+        sequences = check_sequences(X, axes=self.axes)
+        _check_joints(sequences)
+        fixed_names, fixed_taps = self._fixed_kernels()
+        if self.learned == "next":
+            names, taps = self._learn_next(sequences, device)
+        elif self.learned == "class":
+            names, taps = self._learn_class(sequences, y, device)
+        else:
+            names, taps = [], []
+        self.kernel_names_ = [*names, *fixed_names]
+        self._taps = [*taps, *fixed_taps]
+        self.kernels_ = [(kernel.offsets, kernel.weights[0]) for kernel in self._taps]
+        before, after = self._reach()
+        _check_lengths(sequences, before + after + 1, any)
+        self.device_ = str(device)
+        self.n_joints_, self.n_coords_ = sequences.n_joints, sequences.n_coords
+        self.n_features_in_ = self.n_joints_ * self.n_coords_
+        return self
+
+    def transform(self, X: ArrayLike | Sequence[ArrayLike]) -> Any:
+        """Run all kernels over the sequences.
+
+        Parameters
+        ----------
+        X : array_like, list of array_like, or xarray.DataArray
+            As for `fit`, with the same joints; sequences may be of other lengths.
+
+        Returns
+        -------
+        ndarray, list of ndarray, or xarray.DataArray
+            float32 for float32, float64 for all else. With pooling an array of shape (n_sequences,
+            n_features), its columns named by `get_feature_names_out`. Without, the outputs of the
+            kernels as one more axis behind those of ``X``: (n_sequences, n_frames, n_joints,
+            n_coords, n_kernels) for an array of that form, called "kernel" in xarray; NaN where too
+            many frames of a window are missing, and fewer frames with edges="valid".
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            It was not fitted.
+        TypeError
+            ``X`` does not hold real numbers.
+        ValueError
+            The shape is wrong, a value is infinite, or a sequence is too short for edges="valid" or
+            for the finest level of the pyramid.
+        RuntimeError
+            The device is not available.
+        """
+        check_is_fitted(self)
+        self._check_parameters()
+        device = self._resolve_device(X)
+        sequences = check_sequences(X, axes=self.axes)
+        self._check_pose(sequences)
+        before, after = self._reach() if self.edges == "valid" else (0, 0)
+        if self.pooling is not None:
+            _check_lengths(sequences, before + after + max(self._pyramid()), all)
+            return self._pooled(sequences, before, after, device)
+        _check_lengths(sequences, before + after + 1, any)
+        values = np.concatenate(self._outputs(sequences, device), axis=-1)
+        lengths = np.maximum(sequences.lengths - before - after, 0)
+        kept = _rows(sequences.starts + before, lengths) if before + after else slice(None)
+        out = sequences.restore(values[kept], lengths, first=before, extra_dims=("kernel",))
+        return self._with_kernel_names(out)
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """Return the names of the features.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of shape (n_features,), object
+            With pooling the columns, such as "next3_joint0_x_std_1of1": kernel, joint, coordinate
+            (a number beyond three), statistic and part of the sequence. Without, the kernels.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            It was not fitted.
+        """
+        check_is_fitted(self)
+        if self.pooling is None:
+            return np.array(self.kernel_names_, object)
+        coords = "xyz" if self.n_coords_ <= 3 else range(self.n_coords_)
+        names = [
+            f"{kernel}_joint{joint}_{coord}_{statistic}_{cell}"
+            for kernel in self.kernel_names_
+            for joint in range(self.n_joints_)
+            for coord in coords[: self.n_coords_]
+            for statistic in self._pools()
+            for cell in cell_names(self._pyramid())
+        ]
+        return np.array(names, object)
+
+    # Parameters
+
+    def _check_parameters(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+        _whole_numbers(self.scales, "scales", 2 if self.learned == "class" else 1)
+        _whole_numbers(self.dilations, "dilations", 1)
+        self._pyramid()
+        unknown = [name for name in self._pools() if name not in POOLS]
+        if unknown or (self.pooling is not None and not self._pools()):
+            raise ValueError(f"pooling must be some of {list(POOLS)}, got {self.pooling!r}")
+        if self.learned is None and not self.fixed:
+            raise ValueError(
+                "there are no kernels: learned is None and fixed is empty; name some in fixed"
+            )
+        if self.cross_scale_penalty and self.learned != "next":
+            raise ValueError(
+                f"cross_scale_penalty must be 0 with learned={self.learned!r}, got "
+                f"{self.cross_scale_penalty}; it is for learned='next'"
+            )
+
+    def _pyramid(self) -> list[int]:
+        return _whole_numbers(self.pyramid, "pyramid", 1)
+
+    def _pools(self) -> list[str]:
+        return [self.pooling] if isinstance(self.pooling, str) else list(self.pooling or ())
+
+    def _resolve_device(self, X: Any) -> Device:
+        device = resolve_device(self.device, X)
+        kernels_for(device.kind)  # raises now, before any work, if it has none
+        return device
+
+    def _check_pose(self, sequences: Sequences) -> None:
+        got, wanted = sequences.frames.shape[1:], (self.n_joints_, self.n_coords_)
+        if got != wanted:
+            raise ValueError(
+                f"X must have {wanted[0]} joints of {wanted[1]} coordinates as in fit, got "
+                f"{got[0]} of {got[1]}"
+            )
+
+    # Kernels
+
+    def _fixed_kernels(self) -> tuple[list[str], list[Taps]]:
+        names, kernels = [], []
+        for dilation in _whole_numbers(self.dilations, "dilations", 1):
+            for entry in self.fixed:
+                name, *options = (entry,) if isinstance(entry, str) else entry
+                offsets, weights = _named_kernel(entry, name, options, self.causal, self.fps)
+                if len(offsets) == 1 and dilation != self.dilations[0]:
+                    continue  # the same for all dilations
+                label = "_".join([name, *map(str, options)])
+                names.append(label if len(offsets) == 1 else _dilated_name(label, dilation))
+                scale = float(dilation) ** -FIXED_KERNELS[name].derivative
+                kernels.append(Taps(dilation * offsets, scale * weights[np.newaxis]))
+        return names, kernels
+
+    def _learned_windows(self) -> list[tuple[int, int, NDArray[np.int64]]]:
+        """Return scale, dilation and offsets of each learned kernel."""
+        return [
+            (scale, dilation, kernel_offsets(scale, None, self.causal, dilation, None))
+            for dilation in _whole_numbers(self.dilations, "dilations", 1)
+            for scale in _whole_numbers(self.scales, "scales", 1)
+        ]
+
+    def _learn_next(self, sequences: Sequences, device: Device) -> tuple[list[str], list[Taps]]:
+        windows = self._learned_windows()
+        names = [_dilated_name(f"next{scale}", dilation) for scale, dilation, _ in windows]
+        goals = [int(offsets[-1]) + self.horizon for *_, offsets in windows]
+        stats = self._collect(sequences, [offsets for *_, offsets in windows], max(goals), device)
+        keeps_sum = self.cross_scale_penalty > 0
+        problems = [
+            Prediction.of_frame(stats, offsets, goal, self.alpha, keeps_sum)
+            for (*_, offsets), goal in zip(windows, goals)
+        ]
+        similarity = Similarity(stats, problems, self.similarity)
+        weights, self.objective_trace_ = solve_apart(problems, similarity, self.cross_scale_penalty)
+        self.similarity_ = similarity.cosines(weights)
+        taps = [
+            prediction_taps(stats, problem, row, goal, self.alpha, keeps_sum)
+            for problem, row, goal in zip(problems, weights, goals)
+        ]
+        return names, taps
+
+    def _learn_class(
+        self, sequences: Sequences, y: ArrayLike | None, device: Device
+    ) -> tuple[list[str], list[Taps]]:
+        labels = _check_labels(y, sequences)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y must hold at least two labels for learned='class', got {labels[0]!r} alone"
+            )
+        windows = self._learned_windows()
+        furthest = max(int(offsets[-1]) for *_, offsets in windows)
+        stats = []
+        for code, label in enumerate(self.classes_):
+            members = sequences.select(codes == code)
+            offsets = [offsets for *_, offsets in windows]
+            stats.append(self._collect(members, offsets, furthest, device, f" of label {label!r}"))
+        names, taps = [], []
+        for scale, dilation, taken in windows:
+            rows = class_kernels(stats, taken, self.alpha)
+            base = _dilated_name(f"class{scale}", dilation)
+            names += [f"{base}_{c}" for c in self.classes_] if len(rows) > 1 else [base]
+            taps += [Taps(taken, row[np.newaxis]) for row in rows]
+        return names, taps
+
+    def _collect(
+        self,
+        sequences: Sequences,
+        windows: Sequence[NDArray[np.int64]],
+        furthest: int,
+        device: Device,
+        whose: str = "",
+    ) -> LagStatistics:
+        """Return the sums over windows from the first of the offsets to the furthest."""
+        n_lags = furthest - min(int(offsets[0]) for offsets in windows) + 1
+        groups = channel_groups("all", sequences.n_joints, sequences.n_coords)
+        stats = collect_lags(sequences, groups, n_lags, furthest, n_jobs=self.n_jobs, device=device)
+        if not stats.n_windows[0]:
+            raise ValueError(
+                f"the sequences{whose} must hold at least one window of {n_lags} frames without "
+                f"NaN, which the largest scale and dilation need, got sequences of up to "
+                f"{sequences.lengths.max()} frames; choose smaller ones"
+            )
+        return stats
+
+    # Outputs
+
+    def _reach(self) -> tuple[int, int]:
+        """Return how many frames before and after its own the kernels read."""
+        offsets = np.concatenate([kernel.offsets for kernel in self._taps])
+        return max(0, -int(offsets.min())), max(0, int(offsets.max()))
+
+    def _outputs(self, sequences: Sequences, device: Device) -> list[NDArray]:
+        """Return the outputs of all kernels, those of some of them in each array.
+
+        With edges="refit", kernels with weights of their own for the edges run apart from kernels
+        without, whose taps are missing there.
+        """
+        n_refitted = sum(kernel.edge_weights is not None for kernel in self._taps)
+        n_first = n_refitted if self.edges == "refit" else 0
+        return [
+            apply_kernels(
+                sequences,
+                kernels,
+                edges=self.edges,
+                min_valid=self.min_valid,
+                n_jobs=self.n_jobs,
+                device=device,
+            )
+            for kernels in (self._taps[:n_first], self._taps[n_first:])
+            if kernels
+        ]
+
+    def _pooled(self, sequences: Sequences, before: int, after: int, device: Device) -> NDArray:
+        n_kernels, n_channels = len(self._taps), self.n_features_in_
+        pools, pyramid = self._pools(), self._pyramid()
+        shape = (sequences.n_sequences, n_kernels, n_channels, len(pools), sum(pyramid))
+        out = np.empty(shape, sequences.frames.dtype)
+        row_bytes = n_kernels * n_channels * sequences.frames.itemsize
+        for part, batch in _batches(sequences, _BATCH_BYTES // row_bytes):
+            lengths = batch.lengths - before - after
+            rows = _rows(batch.starts + before, lengths)
+            first = 0
+            for outputs in self._outputs(batch, device):
+                values = np.moveaxis(outputs, -1, 0).reshape(outputs.shape[-1], -1, n_channels)
+                if before + after:
+                    values = values[:, rows]
+                last = first + len(values)
+                out[part, first:last] = pool(values, lengths, pools, pyramid, self.fill_value)
+                first = last
+        return out.reshape(len(out), -1)
+
+    def _with_kernel_names(self, values: Any) -> Any:
+        """Give the axis of the kernels in a DataArray its coordinates."""
+        if isinstance(values, list):
+            return [self._with_kernel_names(part) for part in values]
+        if hasattr(values, "assign_coords"):
+            return values.assign_coords(kernel=self.kernel_names_)
+        return values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = self.learned == "class"
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _dilated_name(name: str, dilation: int) -> str:
+    return name if dilation == 1 else f"{name}_dilation{dilation}"
+
+
+def _named_kernel(
+    entry: Any, name: str, options: list, causal: bool, fps: float | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if len(options) > 2:
+        raise ValueError(f"fixed must hold names, or tuples (name, n_taps, order), got {entry!r}")
+    try:
+        return fixed_kernel(
+            name, causal=causal, fps=fps, **dict(zip(("n_taps", "polynomial_order"), options))
+        )
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"fixed holds {entry!r}, which is no kernel: {error}; a kernel is a name, or a tuple "
+            "such as ('savgol_velocity', 7) with its number of taps"
+        ) from error
+
+
+def _whole_numbers(values: Any, name: str, least: int) -> list[int]:
+    """Return a parameter that is a sequence of different whole numbers."""
+    numbers = list(values)
+    is_whole = all(isinstance(n, Integral) and int(n) >= least for n in numbers)
+    if not numbers or not is_whole or len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f"{name} must be different whole numbers, at least {least} each, got {values!r}"
+        )
+    return [int(n) for n in numbers]
+
+
+def _check_joints(sequences: Sequences) -> None:
+    is_absent = np.isnan(sequences.frames).all(axis=(0, 2))
+    if is_absent.any():
+        raise ValueError(
+            f"X must have values for all joints, got only NaN for joint(s) "
+            f"{np.flatnonzero(is_absent).tolist()}; leave them out"
+        )
+
+
+def _check_lengths(sequences: Sequences, n_frames: int, quantifier: Any) -> None:
+    """Check that any or all sequences have a number of frames."""
+    if not quantifier(sequences.lengths >= n_frames):
+        which, got = ("some", "at most") if quantifier is any else ("all", "as few as")
+        length = sequences.lengths.max() if quantifier is any else sequences.lengths.min()
+        raise ValueError(
+            f"X must have at least {n_frames} frames in {which} sequences, as many as the longest "
+            f"kernel and the pyramid need, got {got} {length}; choose smaller scales, dilations or "
+            "pyramid levels, or leave short sequences out"
+        )
+
+
+def _check_labels(y: Any, sequences: Sequences) -> NDArray:
+    if y is None:
+        raise ValueError("learned='class' needs y, one label for each sequence, got none")
+    labels = np.asarray(y)
+    if labels.shape != (sequences.n_sequences,):
+        raise ValueError(
+            f"y must hold one label for each of {sequences.n_sequences} sequences, got shape "
+            f"{labels.shape}"
+        )
+    check_classification_targets(labels)
+    return labels
+
+
+def _rows(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of parts of all sequences, one after the other."""
+    places = np.cumsum(lengths) - lengths
+    return np.repeat(starts - places, lengths) + np.arange(lengths.sum())
+
+
+def _batches(sequences: Sequences, n_rows: int) -> Any:
+    """Yield runs of sequences of about a number of frames, as slices and as Sequences."""
+    begin = 0
+    while begin < sequences.n_sequences:
+        first = sequences.starts[begin]
+        fitting = int(np.searchsorted(sequences.stops, first + n_rows, side="right"))
+        part = slice(begin, max(begin + 1, fitting))
+        starts, stops = sequences.starts[part], sequences.stops[part]
+        frames = sequences.frames[first : stops[-1]]
+        yield part, replace(sequences, frames=frames, starts=starts - first, stops=stops - first)
+        begin = part.stop
