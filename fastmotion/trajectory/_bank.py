@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -28,7 +28,7 @@ from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
 from fastmotion.trajectory.kernels import kernels_for
 from fastmotion.trajectory.lags import LagStatistics, channel_groups, collect_lags
 from fastmotion.trajectory.pooling import POOLS, cell_names, pool
-from fastmotion.trajectory.sequences import Sequences, check_sequences
+from fastmotion.trajectory.sequences import Sequences, check_confidence, check_sequences
 
 # Outputs of the kernels that are made before they are pooled, in bytes.
 _BATCH_BYTES = 1 << 25
@@ -259,6 +259,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             The device is not available.
         """
         self._check_parameters()
+        self._forget()
         device = self._resolve_device(X)
         sequences = check_sequences(X, axes=self.axes)
         _check_joints(sequences)
@@ -279,13 +280,19 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         self.n_features_in_ = self.n_joints_ * self.n_coords_
         return self
 
-    def transform(self, X: ArrayLike | Sequence[ArrayLike]) -> Any:
+    def transform(
+        self,
+        X: ArrayLike | Sequence[ArrayLike],
+        confidence: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> Any:
         """Run all kernels over the sequences.
 
         Parameters
         ----------
         X : array_like, list of array_like, or xarray.DataArray
             As for `fit`, with the same joints; sequences may be of other lengths.
+        confidence : like ``X`` without coordinates, or None, default=None
+            From 0 (missing) to 1: how far the weight of a frame goes to the others of its window.
 
         Returns
         -------
@@ -303,8 +310,8 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         TypeError
             ``X`` does not hold real numbers.
         ValueError
-            The shape is wrong, a value is infinite, or a sequence is too short for edges="valid" or
-            for the finest level of the pyramid.
+            A shape is wrong, a value is infinite, a confidence is not in [0, 1], or a sequence is
+            too short for edges="valid" or for the finest level of the pyramid.
         RuntimeError
             The device is not available.
         """
@@ -313,12 +320,14 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         device = self._resolve_device(X)
         sequences = check_sequences(X, axes=self.axes)
         self._check_pose(sequences)
+        trust = check_confidence(confidence, sequences, self.axes)
         before, after = self._reach() if self.edges == "valid" else (0, 0)
         if self.pooling is not None:
             _check_lengths(sequences, before + after + max(self._pyramid()), all)
-            return self._pooled(sequences, before, after, device)
+            return self._pooled(sequences, trust, before, after, device)
         _check_lengths(sequences, before + after + 1, any)
-        values = np.concatenate(self._outputs(sequences, device), axis=-1)
+        outputs = self._outputs(sequences, trust, device)
+        values = np.moveaxis(outputs[0] if len(outputs) == 1 else np.concatenate(outputs), 0, -1)
         lengths = np.maximum(sequences.lengths - before - after, 0)
         kept = _rows(sequences.starts + before, lengths) if before + after else slice(None)
         out = sequences.restore(values[kept], lengths, first=before, extra_dims=("kernel",))
@@ -399,19 +408,26 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
 
     # Kernels
 
+    def _forget(self) -> None:
+        """Drop what only some kinds of kernels have."""
+        for name in ("classes_", "similarity_", "objective_trace_"):
+            if hasattr(self, name):
+                delattr(self, name)
+
     def _fixed_kernels(self) -> tuple[list[str], list[Taps]]:
-        names, kernels = [], []
+        kernels: dict[str, Taps] = {}
+        entries = [_as_entry(entry) for entry in self.fixed]
+        if len(set(entries)) < len(entries):
+            raise ValueError(f"fixed must hold each kernel once, got {self.fixed!r}")
         for dilation in _whole_numbers(self.dilations, "dilations", 1):
-            for entry in self.fixed:
-                name, *options = (entry,) if isinstance(entry, str) else entry
-                offsets, weights = _named_kernel(entry, name, options, self.causal, self.fps)
-                if len(offsets) == 1 and dilation != self.dilations[0]:
-                    continue  # the same for all dilations
-                label = "_".join([name, *map(str, options)])
-                names.append(label if len(offsets) == 1 else _dilated_name(label, dilation))
-                scale = float(dilation) ** -FIXED_KERNELS[name].derivative
-                kernels.append(Taps(dilation * offsets, scale * weights[np.newaxis]))
-        return names, kernels
+            for entry in entries:
+                offsets, weights = _named_kernel(entry, self.causal, self.fps)
+                label = "_".join(map(str, entry))
+                # One tap is the same at all dilations.
+                name = label if len(offsets) == 1 else _dilated_name(label, dilation)
+                scale = float(dilation) ** -FIXED_KERNELS[entry[0]].derivative
+                kernels[name] = Taps(dilation * offsets, scale * weights[np.newaxis])
+        return list(kernels), list(kernels.values())
 
     def _learned_windows(self) -> list[tuple[int, int, NDArray[np.int64]]]:
         """Return scale, dilation and offsets of each learned kernel."""
@@ -447,7 +463,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y must hold at least two labels for learned='class', got {labels[0]!r} alone"
+                f"y must hold at least two labels for learned='class', got {labels[0]} alone"
             )
         windows = self._learned_windows()
         furthest = max(int(offsets[-1]) for *_, offsets in windows)
@@ -455,7 +471,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         for code, label in enumerate(self.classes_):
             members = sequences.select(codes == code)
             offsets = [offsets for *_, offsets in windows]
-            stats.append(self._collect(members, offsets, furthest, device, f" of label {label!r}"))
+            stats.append(self._collect(members, offsets, furthest, device, f" of label {label}"))
         names, taps = [], []
         for scale, dilation, taken in windows:
             rows = class_kernels(stats, taken, self.alpha)
@@ -491,41 +507,52 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         offsets = np.concatenate([kernel.offsets for kernel in self._taps])
         return max(0, -int(offsets.min())), max(0, int(offsets.max()))
 
-    def _outputs(self, sequences: Sequences, device: Device) -> list[NDArray]:
-        """Return the outputs of all kernels, those of some of them in each array.
+    def _outputs(
+        self, sequences: Sequences, confidence: NDArray | None, device: Device
+    ) -> list[NDArray]:
+        """Return arrays (n_kernels, total_frames, n_joints, n_coords) of some of the kernels each.
 
         With edges="refit", kernels with weights of their own for the edges run apart from kernels
         without, whose taps are missing there.
         """
         n_refitted = sum(kernel.edge_weights is not None for kernel in self._taps)
         n_first = n_refitted if self.edges == "refit" else 0
-        return [
+        outputs = [
             apply_kernels(
                 sequences,
                 kernels,
                 edges=self.edges,
                 min_valid=self.min_valid,
+                confidence=confidence,
                 n_jobs=self.n_jobs,
                 device=device,
             )
             for kernels in (self._taps[:n_first], self._taps[n_first:])
             if kernels
         ]
+        return [np.moveaxis(values, -1, 0) for values in outputs]
 
-    def _pooled(self, sequences: Sequences, before: int, after: int, device: Device) -> NDArray:
+    def _pooled(
+        self,
+        sequences: Sequences,
+        confidence: NDArray | None,
+        before: int,
+        after: int,
+        device: Device,
+    ) -> NDArray:
         n_kernels, n_channels = len(self._taps), self.n_features_in_
         pools, pyramid = self._pools(), self._pyramid()
         shape = (sequences.n_sequences, n_kernels, n_channels, len(pools), sum(pyramid))
         out = np.empty(shape, sequences.frames.dtype)
         row_bytes = n_kernels * n_channels * sequences.frames.itemsize
-        for part, batch in _batches(sequences, _BATCH_BYTES // row_bytes):
+        for part in _batches(sequences, _BATCH_BYTES // row_bytes):
+            batch, rows = _cut(sequences, part)
+            trust = None if confidence is None else confidence[rows]
             lengths = batch.lengths - before - after
-            rows = _rows(batch.starts + before, lengths)
+            kept = _rows(batch.starts + before, lengths) if before + after else slice(None)
             first = 0
-            for outputs in self._outputs(batch, device):
-                values = np.moveaxis(outputs, -1, 0).reshape(outputs.shape[-1], -1, n_channels)
-                if before + after:
-                    values = values[:, rows]
+            for outputs in self._outputs(batch, trust, device):
+                values = outputs.reshape(*outputs.shape[:2], n_channels)[:, kept]
                 last = first + len(values)
                 out[part, first:last] = pool(values, lengths, pools, pyramid, self.fill_value)
                 first = last
@@ -553,18 +580,26 @@ def _dilated_name(name: str, dilation: int) -> str:
     return name if dilation == 1 else f"{name}_dilation{dilation}"
 
 
-def _named_kernel(
-    entry: Any, name: str, options: list, causal: bool, fps: float | None
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    if len(options) > 2:
+def _as_entry(entry: Any) -> tuple:
+    """Return a kernel of `fixed` as a tuple of name, number of taps and order, where given."""
+    parts = (entry,) if isinstance(entry, str) else entry
+    is_tuple = isinstance(parts, tuple | list) and 1 <= len(parts) <= 3
+    if not is_tuple or not isinstance(parts[0], str):
         raise ValueError(f"fixed must hold names, or tuples (name, n_taps, order), got {entry!r}")
+    return tuple(parts)
+
+
+def _named_kernel(
+    entry: tuple, causal: bool, fps: float | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    name, *options = entry
     try:
         return fixed_kernel(
             name, causal=causal, fps=fps, **dict(zip(("n_taps", "polynomial_order"), options))
         )
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"fixed holds {entry!r}, which is no kernel: {error}; a kernel is a name, or a tuple "
+            f"fixed holds {entry if options else repr(name)}, which is no kernel: {error}; a kernel is a name, or a tuple "
             "such as ('savgol_velocity', 7) with its number of taps"
         ) from error
 
@@ -581,11 +616,13 @@ def _whole_numbers(values: Any, name: str, least: int) -> list[int]:
 
 
 def _check_joints(sequences: Sequences) -> None:
-    is_absent = np.isnan(sequences.frames).all(axis=(0, 2))
-    if is_absent.any():
+    frames = sequences.frames
+    # Whoever is seen in the first frame, as most joints are, need not be looked for.
+    unseen = np.flatnonzero(np.isnan(frames[0]).all(axis=1))
+    absent = [int(joint) for joint in unseen if np.isnan(frames[:, joint]).all()]
+    if absent:
         raise ValueError(
-            f"X must have values for all joints, got only NaN for joint(s) "
-            f"{np.flatnonzero(is_absent).tolist()}; leave them out"
+            f"X must have values for all joints, got only NaN for joint(s) {absent}; leave them out"
         )
 
 
@@ -620,14 +657,21 @@ def _rows(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.i
     return np.repeat(starts - places, lengths) + np.arange(lengths.sum())
 
 
-def _batches(sequences: Sequences, n_rows: int) -> Any:
-    """Yield runs of sequences of about a number of frames, as slices and as Sequences."""
+def _batches(sequences: Sequences, n_rows: int) -> Iterator[slice]:
+    """Yield runs of sequences of at most a number of frames, or of one sequence."""
     begin = 0
     while begin < sequences.n_sequences:
-        first = sequences.starts[begin]
-        fitting = int(np.searchsorted(sequences.stops, first + n_rows, side="right"))
-        part = slice(begin, max(begin + 1, fitting))
-        starts, stops = sequences.starts[part], sequences.stops[part]
-        frames = sequences.frames[first : stops[-1]]
-        yield part, replace(sequences, frames=frames, starts=starts - first, stops=stops - first)
-        begin = part.stop
+        last_row = sequences.starts[begin] + n_rows
+        fitting = int(np.searchsorted(sequences.stops, last_row, side="right"))
+        yield slice(begin, max(begin + 1, fitting))
+        begin = max(begin + 1, fitting)
+
+
+def _cut(sequences: Sequences, part: slice) -> tuple[Sequences, slice]:
+    """Return a run of sequences with their own frames only, and where those were."""
+    starts, stops = sequences.starts[part], sequences.stops[part]
+    rows = slice(int(starts[0]), int(stops[-1]))
+    batch = replace(
+        sequences, frames=sequences.frames[rows], starts=starts - starts[0], stops=stops - starts[0]
+    )
+    return batch, rows

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,12 @@ def prediction_taps(
     reach = -int(offsets[0]), int(offsets[-1])
     edge_weights = np.zeros((2, max(reach), 1, len(offsets)))
     for side, sign in enumerate((-1, 1)):
-        for distance in range(reach[side]):
-            kept = sign * offsets <= distance
+        places = sign * offsets
+        # Between one tap's place and the next, the same taps are there.
+        for place, following in pairwise(np.unique(places[places >= 0])):
+            kept = places <= place
             part = Prediction.of_frame(stats, offsets[kept], goal, alpha, keeps_sum)
-            edge_weights[side, distance, 0, kept] = part.solve()
+            edge_weights[side, place:following, 0, kept] = part.solve()[:, np.newaxis]
     return Taps(offsets, weights[np.newaxis], edge_weights)
 
 
@@ -198,6 +201,6 @@ def solve_apart(
         f"the kernels still changed after {_MAX_SWEEPS} sweeps: the last one lowered the objective "
         f"from {trace[-2]:.9g} to {trace[-1]:.9g}; lower cross_scale_penalty or raise alpha",
         ConvergenceWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return weights, np.array(trace)

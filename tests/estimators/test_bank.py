@@ -326,10 +326,29 @@ def test_batches_do_not_change_a_feature(rng, monkeypatch):
     X = walks(rng, lengths=(30, 30, 30, 12, 40, 40))
     bank = MotionKernelBank(pooling=POOLS, fixed=("velocity",)).fit(X)
     whole = bank.transform(X)
+    trust = [np.full(x.shape[:2], 0.75 + 0.05 * i) for i, x in enumerate(X)]
+    weighed = bank.transform(X, confidence=trust)
     monkeypatch.setattr(_bank, "_BATCH_BYTES", 8 * 6 * 4 * 65)
     monkeypatch.setattr(pooling, "_CHUNK_BYTES", 1)
     np.testing.assert_array_equal(bank.transform(X), whole)
+    np.testing.assert_array_equal(bank.transform(X, confidence=trust), weighed)
     np.testing.assert_array_equal(bank.transform(np.stack(X[:3])), whole[:3])
+
+
+def test_confidence_weighs_frames_as_in_a_motion_kernel(rng):
+    X = walks(rng)
+    confidence = [rng.uniform(size=x.shape[:2]) for x in X]
+    bank = MotionKernelBank((4,), min_valid=0.3).fit(X)
+    got = bank.transform(X, confidence=confidence)
+    kernel = MotionKernel(4, min_valid=0.3).fit(X)
+    for part, expected in zip(got, kernel.transform(X, confidence=confidence)):
+        np.testing.assert_allclose(part[..., 0], expected, rtol=1e-6)
+    bank.set_params(pooling=("mean", "max"))
+    pooled = bank.transform(X, confidence=confidence)
+    expected = [reference.pooled(part, ("mean", "max"), (1,), 0.0) for part in got]
+    np.testing.assert_allclose(pooled, expected)
+    with pytest.raises(ValueError, match="confidence must lie in"):
+        bank.transform(X, confidence=[2 * part for part in confidence])
 
 
 # Containers, dtypes, threads
@@ -415,6 +434,16 @@ def test_params_attributes_and_tags(rng):
     assert get_tags(MotionKernelBank(learned="class")).target_tags.required
 
 
+def test_a_second_fit_forgets_the_first(rng):
+    X, y = two_classes(rng)
+    bank = MotionKernelBank((3,)).fit(X)
+    bank.set_params(learned="class").fit(X, y)
+    assert hasattr(bank, "classes_") and not hasattr(bank, "objective_trace_")
+    bank.set_params(learned=None, fixed=["hold"]).fit(X)
+    assert not hasattr(bank, "classes_")
+    np.testing.assert_array_equal(bank.transform(X)[..., 0], X)
+
+
 def test_pickle_gives_the_same_features(rng):
     X = walks(rng)
     bank = MotionKernelBank(pooling=POOLS, fixed=("velocity",)).fit(X)
@@ -490,6 +519,8 @@ def test_natops_is_classified_at_least_as_well_as_promised(data_dir):
         ({"fixed": ("speed",)}, "fixed holds 'speed', which is no kernel: name must be one of"),
         ({"fixed": ("savgol",)}, "needs n_taps.*tuple such as"),
         ({"fixed": (("savgol", 5, 2, 1),)}, "fixed must hold names, or tuples"),
+        ({"fixed": (7,)}, "fixed must hold names, or tuples .* got 7"),
+        ({"fixed": ("jerk", ("jerk",))}, "fixed must hold each kernel once"),
         ({"learned": "last"}, "learned"),
         ({"learned": None}, "there are no kernels"),
         ({"horizon": 0}, "horizon"),
@@ -522,7 +553,7 @@ def test_wrong_parameters(rng, params, message):
         ([[0], [1], [1]], r"got shape \(3, 1\)"),
         ([0.5, 1.5, 2.25], "Unknown label type: continuous"),
         ([1, 1, 1], "at least two labels"),
-        (["a", "b", "c"], "sequences of label .*'b'.* one window of 40 frames"),
+        (["a", "b", "c"], "sequences of label b must .* one window of 40 frames"),
     ],
 )
 def test_wrong_labels(rng, y, message):
