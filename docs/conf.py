@@ -19,7 +19,7 @@ exclude_patterns = ["_build", "_templates", "examples"]
 default_role = "autolink"
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Motion in images and video", "page_width": "1240px"}
+html_theme_options = {"description": "Motion in images, video and poses", "page_width": "1240px"}
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say more
