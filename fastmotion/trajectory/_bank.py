@@ -599,8 +599,8 @@ def _named_kernel(
         )
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"fixed holds {entry if options else repr(name)}, which is no kernel: {error}; a kernel is a name, or a tuple "
-            "such as ('savgol_velocity', 7) with its number of taps"
+            f"fixed holds {entry if options else repr(name)}, which is no kernel: {error}; a "
+            "kernel is a name, or a tuple such as ('savgol_velocity', 7) with its number of taps"
         ) from error
 
 
