@@ -1,5 +1,7 @@
 """Sphinx configuration."""
 
+import re
+
 import fastmotion
 
 project = "fastmotion"
@@ -36,3 +38,15 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e9,
     "write_computation_times": False,
 }
+
+
+def drop_foreign_references(app, what, name, obj, options, lines):
+    """Leave the text alone of what inherited docstrings refer to in scikit-learn's own pages."""
+    if (getattr(obj, "__module__", None) or "").startswith("sklearn."):
+        lines[:] = [
+            re.sub(r":(?:ref|term):`([^`<]*?)\s*(?:<[^`]*>)?`", r"\1", line) for line in lines
+        ]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", drop_foreign_references)

@@ -65,7 +65,7 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         How many samples `coef_` comes from.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if they are all strings.
 
     See Also
