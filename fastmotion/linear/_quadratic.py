@@ -132,7 +132,11 @@ def check_met(
     """Raise if a solution does not meet the constraints, which then have none."""
     excess = np.abs(constraints @ solution - values)
     terms = np.abs(constraints) @ np.abs(solution) + np.abs(values)
-    is_missed = (excess > _CONSISTENCY * terms).any(axis=1)
+    # Terms may be nothing but rounding, where constraints make coefficients zero.
+    sizes = np.linalg.norm(constraints, axis=1)[:, np.newaxis] * np.linalg.norm(solution, axis=0)
+    is_missed = (excess > np.maximum(_CONSISTENCY * terms, _GRAM_ROUNDING * _EPS * sizes)).any(
+        axis=1
+    )
     if is_missed.any():
         raise ValueError(
             f"constraints contradict each other: no coefficients meet all {len(constraints)} of "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -316,7 +318,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             Positions; NaN is missing.
         y : like X, or None, default=None
             What the kernel shall give at each frame; None takes `target`. Frames where it is NaN
-            are left out.
+            are left out. It counts with the precision of X.
         sample_weight : array_like or None, default=None
             Nonnegative weights of sequences, (n_sequences,), or of the frames that outputs belong
             to: like X without coordinates, with or without joints.
@@ -337,8 +339,9 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         RuntimeError
             The device is not available.
         """
-        self._forget()
-        return self._update(X, y, sample_weight, confidence, continued=False)
+        with self._unchanged_on_error():
+            self._forget()
+            return self._update(X, y, sample_weight, confidence, continued=False)
 
     def partial_fit(
         self,
@@ -351,7 +354,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     ) -> Self:
         """Add sequences to those seen before and fit the kernel to all of them.
 
-        The result is that of `fit` on all data at once, to rounding.
+        The result is that of `fit` on all data at once, to rounding. With ``noise="auto"``, which
+        takes the median over sequences, each part of a continued one counts as one.
 
         Parameters
         ----------
@@ -375,7 +379,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             raise ValueError(
                 "loss='huber' needs all data at once; call fit, or take loss='squared'"
             )
-        return self._update(X, y, sample_weight, confidence, continued=continued)
+        with self._unchanged_on_error():
+            return self._update(X, y, sample_weight, confidence, continued=continued)
 
     def merge(self, other: MotionKernel) -> Self:
         """Add what another kernel of the same kind has seen, and fit to all of it.
@@ -392,15 +397,21 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            The two differ in the kernel, its target or the joints.
+            The two differ in the kernel, its target or the joints; or ``loss="huber"``, which
+            needs all data at once.
         """
         check_is_fitted(self)
         check_is_fitted(other)
+        if "huber" in (self.loss, other.loss):
+            raise ValueError(
+                "loss='huber' needs all data at once; call fit on all of it, or take loss='squared'"
+            )
         self._check_same(other._design, other._groups, other._has_target)
-        self.statistics_ = self.statistics_ + other.statistics_
-        self._noise_levels = np.concatenate([self._noise_levels, other._noise_levels])
-        self._tails = None
-        return self._solve()
+        with self._unchanged_on_error():
+            self.statistics_ = self.statistics_ + other.statistics_
+            self._noise_levels = np.concatenate([self._noise_levels, other._noise_levels])
+            self._tails = None
+            return self._solve()
 
     def transform(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
         """Return the kernel's output at each frame.
@@ -503,6 +514,17 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             self._parameter_constraints, self.get_params(deep=False), type(self).__name__
         )
 
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put all attributes back if an error is raised; none of them is changed in place."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
     def _forget(self) -> None:
         for name in ("statistics_", "trace_", "n_iter_"):
             if hasattr(self, name):
@@ -603,10 +625,15 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     ) -> tuple[Sequences, NDArray | None]:
         """Return the sequences after the last frames of those before."""
         tails = getattr(self, "_tails", None)
-        if tails is None or len(tails) != sequences.n_sequences:
+        if tails is None:
             raise ValueError(
-                f"continued=True needs the {'' if tails is None else len(tails)} sequences of the "
-                f"last call to partial_fit, in their order, got {sequences.n_sequences}"
+                "continued=True needs sequences to go on with, but nothing was fitted yet or merge "
+                "came last; call partial_fit without it first"
+            )
+        if len(tails) != sequences.n_sequences:
+            raise ValueError(
+                f"continued=True needs the {len(tails)} sequences of the last call, in their "
+                f"order, got {sequences.n_sequences}"
             )
         spans = list(zip(sequences.starts, sequences.stops))
         frames = [
@@ -666,10 +693,13 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         wanted = self._wanted(sequences, target, device)
         n_channels = self._groups.size
         base = np.ones((len(wanted), 1)) if rows is None else rows
+        if per_sequence is not None:
+            base = base * frame_weights(per_sequence, sequences)
         base = np.repeat(base, n_channels // base.shape[1], axis=1)
         for self.n_iter_ in range(1, _MAX_REWEIGHTINGS + 1):
             before = self.coef_
             residuals = np.abs(wanted - self._complete(sequences, device)).reshape(base.shape)
+            residuals[base == 0] = np.nan  # what does not count tells nothing of the spread either
             self.statistics_ = collect_lags(
                 sequences,
                 self._groups,
@@ -677,7 +707,6 @@ class MotionKernel(TransformerMixin, BaseEstimator):
                 self._design.anchor,
                 target=target,
                 row_weights=base * huber_weights(residuals, self._groups.ravel()),
-                sequence_weights=per_sequence,
                 n_jobs=self.n_jobs,
                 device=device,
             )

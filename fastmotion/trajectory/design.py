@@ -81,9 +81,12 @@ class Design:
     alpha : float
         Weight of ``|w - prior|²``.
     prior : ndarray of shape (n_taps,) or (n_groups, n_taps)
-    penalty : ndarray of shape (n_taps, n_taps)
-        Further quadratic penalty ``wᵀ penalty w - 2 wᵀ pull``.
-    pull : ndarray of shape (n_taps,)
+    smoothness : float
+        Weight of the squared differences of successive weights.
+    smoothness_order : int
+        Order of those differences.
+    soft_sum : tuple of float
+        What the weights shall add up to, and the weight of the squared deviation from it.
     constraints : ndarray of shape (n_constraints, n_taps)
         ``constraints @ w == values``.
     values : ndarray of shape (n_constraints,)
@@ -97,8 +100,9 @@ class Design:
     functional: Functional | None
     alpha: float
     prior: NDArray[np.float64]
-    penalty: NDArray[np.float64]
-    pull: NDArray[np.float64]
+    smoothness: float
+    smoothness_order: int
+    soft_sum: tuple[float, float]
     constraints: NDArray[np.float64]
     values: NDArray[np.float64]
     shrinkage: float
@@ -127,20 +131,34 @@ class Design:
         """The basis in which the problem is solved."""
         return offset_basis(len(self.offsets))
 
+    def penalty(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return matrix and vector of the penalty ``wᵀ matrix w - 2 wᵀ vector``.
+
+        The vector has a row for each row of `prior`.
+        """
+        n_taps = len(self.offsets)
+        total, strength = self.soft_sum
+        matrix = self.alpha * np.eye(n_taps) + strength
+        if self.smoothness and n_taps > self.smoothness_order:
+            differences = np.diff(np.eye(n_taps), self.smoothness_order, axis=0)
+            matrix += self.smoothness * differences.T @ differences
+        return matrix, self.alpha * self.prior + strength * total
+
     def keep(self, taps: NDArray[np.bool_]) -> Design:
         """Return the problem of a kernel with some of the taps.
 
-        It keeps as many of the constraints, the first ones, as leave it a choice.
+        It keeps as many of the constraints, the first ones, as it can and still have a choice.
         """
-        n_constraints = min(len(self.constraints), max(int(taps.sum()) - 1, 1))
+        rows = self.constraints[:, taps]
+        n = min(len(rows), max(int(taps.sum()) - 1, 1))
+        while n and np.linalg.matrix_rank(rows[:n]) < n:
+            n -= 1
         return replace(
             self,
             offsets=self.offsets[taps],
             prior=self.prior[..., taps],
-            penalty=self.penalty[np.ix_(taps, taps)],
-            pull=self.pull[taps],
-            constraints=self.constraints[:n_constraints, taps],
-            values=self.values[:n_constraints],
+            constraints=rows[:n],
+            values=self.values[:n],
         )
 
     def wanted(self, statistics: LagStatistics) -> NDArray[np.float64] | None:
@@ -213,14 +231,14 @@ def make_design(kernel: Any, shape: tuple[int, ...], has_target: bool) -> Design
         random_state=check_random_state(kernel.random_state),
     )
     constraints, values = _constraints(kernel, offsets, functional)
-    penalty, pull = _penalty(kernel, len(offsets))
     return Design(
         offsets=offsets,
         functional=functional,
         alpha=float(kernel.alpha),
         prior=prior,
-        penalty=penalty,
-        pull=pull,
+        smoothness=float(kernel.smoothness),
+        smoothness_order=int(kernel.smoothness_order),
+        soft_sum=_soft_sum(kernel.weight_sum),
         constraints=constraints,
         values=values,
         shrinkage=float(kernel.shrinkage),
@@ -256,42 +274,56 @@ def _constraints(
     kernel: Any, offsets: NDArray[np.int64], functional: Functional | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return equations that the weights keep."""
-    wanted: dict[int, float] = {}
-    if kernel.residual:
-        wanted[0] = 1.0
-    elif isinstance(kernel.weight_sum, Real):
-        wanted[0] = float(kernel.weight_sum)
-    if isinstance(kernel.moments, Integral):
+    wanted = _moments(kernel.moments, functional)
+    total = 1.0 if kernel.residual else kernel.weight_sum
+    if isinstance(total, Real):
+        if not math.isclose(wanted.get(0, total), total, rel_tol=1e-9, abs_tol=1e-9):
+            raise ValueError(
+                f"moments={kernel.moments!r} makes the weights add up to {wanted[0]:.6g}, but "
+                f"{'residual=True' if kernel.residual else 'weight_sum'} to {total}; give one of "
+                "the two"
+            )
+        wanted = {0: float(total), **wanted}
+    # Powers of offsets within [-1, 1], so that the rows are of one size.
+    span = max(1, int(np.abs(offsets).max()))
+    rows = np.reshape([(offsets / span) ** order for order in wanted], (-1, len(offsets)))
+    values = np.array([value / span**order for order, value in wanted.items()])
+    nearest = np.linalg.lstsq(rows, values)[0] if wanted else np.zeros(len(offsets))
+    if not np.allclose(
+        rows @ nearest, values, rtol=1e-9, atol=1e-9 * np.abs(values).max(initial=0)
+    ):
+        raise ValueError(
+            f"no kernel of {len(offsets)} tap(s) has all moments {wanted} (order: value) that "
+            "moments, weight_sum and residual ask for; raise n_taps or ask for fewer"
+        )
+    return rows, values
+
+
+def _moments(
+    moments: int | dict[int, float] | None, functional: Functional | None
+) -> dict[int, float]:
+    """Return moments by their order; those of the target if only the highest order is given."""
+    if moments is None:
+        return {}
+    if not isinstance(moments, dict):
         assert functional is not None
-        for order in range(int(kernel.moments) + 1):
-            powers = functional.offsets.astype(np.float64) ** order
-            wanted.setdefault(order, float(functional.weights @ powers))
-    for order, value in (kernel.moments if isinstance(kernel.moments, dict) else {}).items():
+        powers = functional.offsets ** np.arange(int(moments) + 1.0)[:, np.newaxis]
+        return dict(enumerate((powers @ functional.weights).tolist()))
+    for order, value in moments.items():
         if not isinstance(order, Integral) or order < 0 or not np.isfinite(value):
             raise ValueError(
                 f"moments must map orders 0, 1, 2, ... to finite numbers, got {order!r}: {value!r}"
             )
-        wanted[int(order)] = float(value)
-    # Powers of offsets within [-1, 1], so that the rows are of one size.
-    span = max(1, int(np.abs(offsets).max()))
-    rows = [(offsets / span) ** order for order in wanted]
-    values = [value / span**order for order, value in wanted.items()]
-    return np.reshape(rows, (len(wanted), len(offsets))), np.array(values)
+    return {int(order): float(value) for order, value in moments.items()}
 
 
-def _penalty(kernel: Any, n_taps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what smoothness and a soft sum of the weights add to the quadratic form."""
-    penalty, pull = np.zeros((n_taps, n_taps)), np.zeros(n_taps)
-    if kernel.smoothness and n_taps > kernel.smoothness_order:
-        differences = np.diff(np.eye(n_taps), kernel.smoothness_order, axis=0)
-        penalty += kernel.smoothness * differences.T @ differences
-    if isinstance(kernel.weight_sum, tuple):
-        if len(kernel.weight_sum) != 2 or not kernel.weight_sum[1] >= 0:
-            raise ValueError(
-                "weight_sum must be a number or a tuple (sum, penalty) with a penalty of at "
-                f"least 0, got {kernel.weight_sum!r}"
-            )
-        total, strength = kernel.weight_sum
-        penalty += strength
-        pull += strength * total
-    return penalty, pull
+def _soft_sum(weight_sum: float | tuple[float, float] | None) -> tuple[float, float]:
+    """Return what the weights shall add up to, and the weight of the squared deviation from it."""
+    if not isinstance(weight_sum, tuple):
+        return 0.0, 0.0
+    if len(weight_sum) != 2 or not np.isfinite(weight_sum).all() or weight_sum[1] < 0:
+        raise ValueError(
+            "weight_sum must be a number or a tuple (sum, penalty) of finite numbers with a "
+            f"penalty of at least 0, got {weight_sum!r}"
+        )
+    return float(weight_sum[0]), float(weight_sum[1])

@@ -245,6 +245,8 @@ def collect_lags(
         row_weights = np.ones((len(frames), 1))
     pieces, owners = _pieces(sequences, n_lags, n_channels * frames.itemsize)
     weights = np.ones(sequences.n_sequences) if sequence_weights is None else sequence_weights
+    counted = weights[owners] > 0
+    pieces, owners = pieces[counted], owners[counted]
     tasks, n_slots = _tasks(pieces, labels, n_groups, n_lags)
     kernels = kernels_for(device.kind)
     padded = -(-n_lags // kernels.LAG_TILE) * kernels.LAG_TILE

@@ -77,8 +77,7 @@ def build_quadratic(
             moment -= floor[:, np.newaxis] * (wanted[lags] @ basis)
     if design.shrinkage:
         gram, moment = _pool(gram, moment, design.shrinkage)
-    penalty = design.penalty + design.alpha * np.eye(len(lags))
-    pull = design.pull + design.alpha * design.prior
+    penalty, pull = design.penalty()
     return Quadratic(
         gram + basis.T @ penalty @ basis,
         moment + pull @ basis,
@@ -233,15 +232,18 @@ def descend(
     scale = np.sqrt(np.maximum(np.diagonal(gram, axis1=1, axis2=2), np.finfo(float).tiny))
     gram = gram / scale[:, :, np.newaxis] / scale[:, np.newaxis, :]
     slope = slope / scale
+    # What rounding makes of the slope: no gradient is known better than that.
+    terms = np.abs(problem.moment) + _times(np.abs(problem.gram), np.abs(origin))
+    noise = np.finfo(float).eps * np.einsum("gij,gi->gj", np.abs(axes), terms) / scale
+    limit = np.maximum(tol * _largest(slope), 4 * _largest(noise))
     step, momentum = _rates(gram, learning_rate)
     place, before = np.zeros_like(slope), np.zeros_like(slope)
     epochs, values, path = [], [], []
     next_record = 0.0
-    target = tol * max(float(np.abs(slope).max(initial=0)), np.finfo(float).tiny)
     for epoch in range(max_iter + 1):
         product = _times(gram, place)
         gradient = product - slope
-        done = bool(np.abs(gradient).max(initial=0) <= target)
+        done = bool((_largest(gradient) <= limit).all())
         if epoch >= next_record or done or epoch == max_iter:
             epochs.append(epoch)
             values.append(float((place * (product - 2 * slope)).sum()))
@@ -251,16 +253,21 @@ def descend(
             break
         place, before = place - step * gradient + momentum * (place - before), place
     else:
+        first = np.maximum(_largest(slope), np.finfo(float).tiny)
+        left = (_largest(gradient) / first).max()
         warnings.warn(
-            f"gradient descent stopped after {max_iter} epochs with a gradient of "
-            f"{np.abs(gradient).max() / target * tol:.1e} of its first one; raise max_iter or tol, "
-            "or take solver='closed_form'",
+            f"gradient descent stopped after {max_iter} epochs with a gradient of {left:.1e} of "
+            "its first one; raise max_iter or tol, or take solver='closed_form'",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=7,
         )
     traced = np.stack(path) @ problem.basis.T
     constant = float((origin * (_times(problem.gram, origin) - 2 * problem.moment)).sum())
     return Descent(traced[-1], np.array(epochs), np.array(values) + constant, traced)
+
+
+def _largest(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.abs(rows).max(axis=1, initial=0)
 
 
 def _times(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
