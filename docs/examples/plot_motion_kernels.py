@@ -38,7 +38,7 @@ for activity in activities:
 # %%
 # All three are differentiators of slow motion: their gain follows the dotted line at first. They
 # leave it where the noise becomes stronger than the motion, which is at higher frequencies the
-# faster the motion is. Who stands moves so little that the kernel is smooth, and nearly flat.
+# faster the motion is. Who stands hardly moves: the kernel passes little of anything.
 
 KernelDisplay.from_estimators(kernels, derivative=1)
 
