@@ -510,9 +510,9 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
     def check_parameters(self) -> None:
         """Raise a ValueError if a parameter is out of range."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
+        # The names are those of get_params, which looks them up each time.
+        values = {name: getattr(self, name) for name in self._parameter_constraints}
+        validate_parameter_constraints(self._parameter_constraints, values, type(self).__name__)
 
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:

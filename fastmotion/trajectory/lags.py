@@ -27,7 +27,7 @@ SHARING = ("all", "coordinate", "joint", "channel")
 
 # Rows of a piece of a sequence, at least and at most, and bytes of its frames: pieces stay in the
 # second cache while the channels are gathered from them one by one.
-_MIN_PIECE, _MAX_PIECE, _PIECE_BYTES = 1024, 16384, 1 << 19
+_MIN_PIECE, _MAX_PIECE, _PIECE_BYTES = 1024, 4096, 1 << 19
 # Tasks of one call: enough to balance any number of threads, and their sums within some memory.
 _MAX_TASKS, _TASK_BYTES = 64, 1 << 25
 # Up to so many groups, tasks hold sums of all of them; beyond, tasks share the groups out.

@@ -91,14 +91,29 @@ def _centre(series):
 
 
 @cpu_function
+def _reverse(values, out):
+    """Copy values in reverse; return how many are NaN or infinite."""
+    n = len(values)
+    bad = 0
+    for i in range(n):
+        value = float(values[np.uint64(n - 1 - i)])
+        out[i] = value
+        bad += not abs(value) < np.inf
+    return bad
+
+
+@cpu_function
 def _gather(frames, start, stop, channel, out):
     """Copy a channel, newest frame first; return how many values are NaN and how many infinite."""
     n = stop - start
-    bad = 0
-    for i in range(n):
-        value = float(frames[np.uint64(stop - 1 - i), channel])
-        out[i] = value
-        bad += not abs(value) < np.inf
+    if frames.shape[1] == 1:
+        bad = _reverse(frames.reshape(frames.size)[start:stop], out)
+    else:
+        bad = 0
+        for i in range(n):
+            value = float(frames[np.uint64(stop - 1 - i), channel])
+            out[i] = value
+            bad += not abs(value) < np.inf
     if bad == 0:
         return 0, 0
     missing = 0
@@ -370,6 +385,20 @@ def _add_shared(out, x, shifts, weights):
 
 
 @cpu_function
+def _add_eight_shared(out, x, shifts, weights):
+    """Add eight shifted, weighted copies of x to `out`, which is then read and written once."""
+    n = len(out)
+    x0, x1, x2 = x[shifts[0] :][:n], x[shifts[1] :][:n], x[shifts[2] :][:n]
+    x3, x4, x5 = x[shifts[3] :][:n], x[shifts[4] :][:n], x[shifts[5] :][:n]
+    x6, x7 = x[shifts[6] :][:n], x[shifts[7] :][:n]
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    w4, w5, w6, w7 = weights[4], weights[5], weights[6], weights[7]
+    for i in range(n):
+        first = (w0 * x0[i] + w1 * x1[i]) + (w2 * x2[i] + w3 * x3[i])
+        out[i] += first + ((w4 * x4[i] + w5 * x5[i]) + (w6 * x6[i] + w7 * x7[i]))
+
+
+@cpu_function
 def _set_three_shared(out0, out1, out2, x, shifts, weights):
     """`_set_shared` for three kernels, which load what they share once."""
     n = len(out0)
@@ -429,11 +458,17 @@ def _filter_shared(outs, begin, end, x, shifts, weights):
             _set_three_shared(out0, out1, out2, x, shifts, weights[k : k + 3])
         else:
             _set_shared(out0, x, shifts, weights[k])
-        for done in range(FIRST_TAPS, n_taps, MORE_TAPS):
+        done = FIRST_TAPS
+        while done < n_taps:
             if three:
                 _add_three_shared(out0, out1, out2, x, shifts[done:], weights[k : k + 3, done:])
+                done += MORE_TAPS
+            elif done + 8 <= n_taps:
+                _add_eight_shared(out0, x, shifts[done:], weights[k, done:])
+                done += 8
             else:
                 _add_shared(out0, x, shifts[done:], weights[k, done:])
+                done += MORE_TAPS
         k += 3 if three else 1
 
 
