@@ -326,8 +326,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             _check_lengths(sequences, before + after + max(self._pyramid()), all)
             return self._pooled(sequences, trust, before, after, device)
         _check_lengths(sequences, before + after + 1, any)
-        outputs = self._outputs(sequences, trust, device)
-        values = np.moveaxis(outputs[0] if len(outputs) == 1 else np.concatenate(outputs), 0, -1)
+        values = self._outputs(sequences, trust, device)
         lengths = np.maximum(sequences.lengths - before - after, 0)
         kept = _rows(sequences.starts + before, lengths) if before + after else slice(None)
         out = sequences.restore(values[kept], lengths, first=before, extra_dims=("kernel",))
@@ -507,30 +506,17 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         offsets = np.concatenate([kernel.offsets for kernel in self._taps])
         return max(0, -int(offsets.min())), max(0, int(offsets.max()))
 
-    def _outputs(
-        self, sequences: Sequences, confidence: NDArray | None, device: Device
-    ) -> list[NDArray]:
-        """Return arrays (n_kernels, total_frames, n_joints, n_coords) of some of the kernels each.
-
-        With edges="refit", kernels with weights of their own for the edges run apart from kernels
-        without, whose taps are missing there.
-        """
-        n_refitted = sum(kernel.edge_weights is not None for kernel in self._taps)
-        n_first = n_refitted if self.edges == "refit" else 0
-        outputs = [
-            apply_kernels(
-                sequences,
-                kernels,
-                edges=self.edges,
-                min_valid=self.min_valid,
-                confidence=confidence,
-                n_jobs=self.n_jobs,
-                device=device,
-            )
-            for kernels in (self._taps[:n_first], self._taps[n_first:])
-            if kernels
-        ]
-        return [np.moveaxis(values, -1, 0) for values in outputs]
+    def _outputs(self, sequences: Sequences, confidence: NDArray | None, device: Device) -> NDArray:
+        """Return the outputs of the kernels, (total_frames, n_joints, n_coords, n_kernels)."""
+        return apply_kernels(
+            sequences,
+            self._taps,
+            edges=self.edges,
+            min_valid=self.min_valid,
+            confidence=confidence,
+            n_jobs=self.n_jobs,
+            device=device,
+        )
 
     def _pooled(
         self,
@@ -550,12 +536,9 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             trust = None if confidence is None else confidence[rows]
             lengths = batch.lengths - before - after
             kept = _rows(batch.starts + before, lengths) if before + after else slice(None)
-            first = 0
-            for outputs in self._outputs(batch, trust, device):
-                values = outputs.reshape(*outputs.shape[:2], n_channels)[:, kept]
-                last = first + len(values)
-                out[part, first:last] = pool(values, lengths, pools, pyramid, self.fill_value)
-                first = last
+            outputs = np.moveaxis(self._outputs(batch, trust, device), -1, 0)
+            values = outputs.reshape(*outputs.shape[:2], n_channels)[:, kept]
+            out[part] = pool(values, lengths, pools, pyramid, self.fill_value)
         return out.reshape(len(out), -1)
 
     def _with_kernel_names(self, values: Any) -> Any:

@@ -100,6 +100,7 @@ def apply_kernels(
     taps = np.unique(np.concatenate([kernel.offsets for kernel in kernels]))
     columns = max(len(kernel.weights) for kernel in kernels)
     n_padded = _padded(len(taps), columns, compiled)
+    edge_rows = _edge_rows(kernels, edges)
     rows = np.empty((0, 1)) if confidence is None else confidence
     outs = np.empty((len(kernels), *frames.shape), frames.dtype)
     with thread_limit(n_jobs):
@@ -114,9 +115,8 @@ def apply_kernels(
             {"nearest": compiled.EDGE_NEAREST, "reflect": compiled.EDGE_REFLECT}.get(
                 edges, compiled.EDGE_MISSING
             ),
-            _edge_weights(kernels if edges == "refit" else (), taps, len(kernels), columns).astype(
-                frames.dtype
-            ),
+            _edge_weights(kernels, taps, edge_rows, columns).astype(frames.dtype),
+            edge_rows,
             _moments(kernels),
             float(min_valid),
             outs,
@@ -143,18 +143,24 @@ def _weights(
     return out.reshape(len(kernels), n_padded, -1)
 
 
+def _edge_rows(kernels: Sequence[Taps], edges: str) -> NDArray[np.int64]:
+    """Return for how many distances from an edge each kernel has weights of its own."""
+    weights = [kernel.edge_weights if edges == "refit" else None for kernel in kernels]
+    return np.array([0 if w is None else w.shape[1] for w in weights], np.int64)
+
+
 def _edge_weights(
-    kernels: Sequence[Taps], taps: NDArray[np.int64], n_kernels: int, columns: int
+    kernels: Sequence[Taps],
+    taps: NDArray[np.int64],
+    edge_rows: NDArray[np.int64],
+    columns: int,
 ) -> NDArray[np.float64]:
     """Return the weights at the edges, (n_kernels, 2, n_rows, n_taps, columns)."""
-    n_rows = max(
-        (k.edge_weights.shape[1] for k in kernels if k.edge_weights is not None), default=0
-    )
-    out = np.zeros((n_kernels, 2, n_rows, len(taps), columns))
-    for kernel, block in zip(kernels, out):
-        if kernel.edge_weights is not None:
+    out = np.zeros((len(kernels), 2, int(edge_rows.max()), len(taps), columns))
+    for kernel, n_rows, block in zip(kernels, edge_rows, out):
+        if kernel.edge_weights is not None and n_rows:
             places = np.searchsorted(taps, kernel.offsets)
-            block[:, : kernel.edge_weights.shape[1], places] = kernel.edge_weights.swapaxes(2, 3)
+            block[:, :n_rows, places] = kernel.edge_weights.swapaxes(2, 3)
     return out
 
 

@@ -586,13 +586,25 @@ def _edge_of(uses, offsets, t, start, stop, n_rows):
 
 @cpu_function
 def _window(
-    active, places, row, weights, edge_weights, channel, offsets, uses, t, start, stop, edges
+    active,
+    places,
+    row,
+    weights,
+    edge_weights,
+    n_rows,
+    channel,
+    offsets,
+    uses,
+    t,
+    start,
+    stop,
+    edges,
 ):
     """Set, for each tap, whether it counts, the frame that it reads or -1, and its weight.
 
     Returns what `_edge_of` does.
     """
-    side, distance = _edge_of(uses, offsets, t, start, stop, edge_weights.shape[1])
+    side, distance = _edge_of(uses, offsets, t, start, stop, n_rows)
     for i in range(len(uses)):
         places[i] = _frame_at(t + offsets[i], start, stop, edges) if uses[i] else -1
         if distance >= 0:
@@ -658,6 +670,7 @@ def _cut_off_row(
     frames,
     weights,
     edge_weights,
+    n_rows,
     offsets,
     uses,
     t,
@@ -675,7 +688,7 @@ def _cut_off_row(
 ):
     """Set the outputs of a window that reaches beyond an edge; return whether there are any."""
     side, distance = _window(
-        active, places, row, weights, edge_weights, 0, offsets, uses, t, start, stop, edges
+        active, places, row, weights, edge_weights, n_rows, 0, offsets, uses, t, start, stop, edges
     )
     missing = 0
     for i in range(len(uses)):
@@ -710,6 +723,7 @@ def _repair_row(
     confidence_columns,
     weights,
     edge_weights,
+    n_rows,
     offsets,
     uses,
     t,
@@ -738,6 +752,7 @@ def _repair_row(
             row,
             weights,
             edge_weights,
+            n_rows,
             channel,
             offsets,
             uses,
@@ -771,6 +786,7 @@ def _finish_rows(
     confidence_columns,
     weights,
     edge_weights,
+    n_rows,
     offsets,
     uses,
     block,
@@ -802,6 +818,7 @@ def _finish_rows(
             frames,
             weights,
             edge_weights,
+            n_rows,
             offsets,
             uses,
             t,
@@ -825,6 +842,7 @@ def _finish_rows(
             confidence_columns,
             weights,
             edge_weights,
+            n_rows,
             offsets,
             uses,
             t,
@@ -853,6 +871,7 @@ def apply_kernels(
     weights,
     edges,
     edge_weights,
+    edge_rows,
     moments,
     min_valid,
     outs,
@@ -876,8 +895,9 @@ def apply_kernels(
     edges : int
         One of the EDGE constants.
     edge_weights : (n_kernels, 2, n_rows, n_taps, 1 or n_channels)
-        Weights for windows cut off at the first (0) or last (1) frame, by the distance from it; no
-        rows: none.
+        Weights for windows cut off at the first (0) or last (1) frame, by the distance from it.
+    edge_rows : (n_kernels,) int64
+        For how many distances a kernel has them.
     moments : (n_kernels, 2) int64
         How many moments to keep where taps are missing, and how many must be kept.
     min_valid : float
@@ -917,6 +937,7 @@ def apply_kernels(
                     confidence_columns,
                     weights[k],
                     edge_weights[k],
+                    edge_rows[k],
                     offsets,
                     uses[k],
                     blocks[block],
