@@ -409,7 +409,6 @@ def test_edges_have_weights_of_their_own(rng, columns, gaps):
     assert_filters(walks, [(kernel, 0), (longer, 0)], tolerances(float), edges="refit")
 
 
-@pytest.mark.xfail(reason="kernels without weights for the edge give zeros beside one with them")
 def test_weights_of_the_edge_leave_other_kernels_alone(rng):
     own = Taps(np.array([-1, 0, 1]), rng.random((1, 3)), rng.random((2, 1, 1, 3)))
     bank = [(own, 0), (taps("savgol", n_taps=7, causal=False), 0)]
