@@ -238,6 +238,8 @@ def collect_lags(
         A value is infinite.
     """
     frames = sequences.frames.reshape(len(sequences.frames), -1)
+    goal = frames[:0] if target is None else target.reshape(frames.shape)
+    frames, goal = _of_one_dtype(frames, goal)
     n_channels = frames.shape[1]
     labels = groups.ravel()
     n_groups = int(labels.max()) + 1
@@ -260,7 +262,7 @@ def collect_lags(
     with thread_limit(n_jobs):
         kernels.lag_statistics(
             frames,
-            frames[:0] if target is None else target.reshape(frames.shape).astype(frames.dtype),
+            goal,
             np.ascontiguousarray(rows, np.float64),
             np.arange(n_channels, dtype=np.int64) * rows.shape[1] // n_channels,
             pieces,
@@ -280,8 +282,7 @@ def collect_lags(
     totals = totals.sum(axis=0)
     if totals[:, 5].any():
         raise ValueError(
-            f"X and y must not hold infinite values, got {int(totals[:, 5].sum())}; mark missing "
-            "values with NaN"
+            "X and y must not hold infinite values, got some; mark missing values with NaN"
         )
     full = gram.sum(axis=0) if is_weighted else _unroll(lag_products, boundary, n_lags)
     upper = np.triu(full)
@@ -294,6 +295,12 @@ def collect_lags(
         crosses.sum(axis=0),
         *totals[:, [1, 2, 3, 4, 6, 7]].T,
     )
+
+
+def _of_one_dtype(frames: NDArray, target: NDArray) -> tuple[NDArray, NDArray]:
+    """Return both in the wider dtype of the two."""
+    dtype = np.result_type(frames, target)
+    return frames.astype(dtype, copy=False), target.astype(dtype, copy=False)
 
 
 def _unroll(
@@ -314,7 +321,8 @@ def _pieces(
     """Cut long sequences into overlapping pieces; return them and the sequence of each."""
     n_rows = max(8 * n_lags, min(max(_PIECE_BYTES // frame_bytes, _MIN_PIECE), _MAX_PIECE))
     windows = sequences.lengths - n_lags + 1
-    counts = np.maximum(-(-windows // n_rows), 0)
+    # One piece also where there is no window, so that infinite values do not go unnoticed.
+    counts = np.maximum(-(-windows // n_rows), 1)
     owners = np.repeat(np.arange(sequences.n_sequences), counts)
     number = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
     begin = sequences.starts[owners] + number * n_rows
