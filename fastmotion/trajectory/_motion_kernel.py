@@ -343,6 +343,32 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             self._forget()
             return self._update(X, y, sample_weight, confidence, continued=False)
 
+    def fit_transform(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+    ) -> Any:
+        """Fit the kernel and return its output at each frame, both with the same confidence.
+
+        Parameters
+        ----------
+        X, y, sample_weight, confidence
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray, list of ndarray or xarray.DataArray
+            As by `transform`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `fit` and `transform`.
+        """
+        return self.fit(X, y, sample_weight, confidence).transform(X, confidence)
+
     def partial_fit(
         self,
         X: ArrayLike,

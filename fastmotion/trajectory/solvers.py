@@ -63,6 +63,7 @@ def build_quadratic(
     gram = statistics.rotated_gram(lags, basis)
     wanted = design.wanted(statistics)
     moment = statistics.rotated_moment(lags, basis, wanted)
+    rounding = _rounding(statistics, lags, gram)
     if design.fit_intercept:
         means = statistics.rotated_means(lags, basis)
         weighted = statistics.weights[:, np.newaxis] * means
@@ -70,6 +71,7 @@ def build_quadratic(
             gram -= weighted[:, :, np.newaxis] * means[:, np.newaxis, :]
             constant = statistics.mean_of(wanted)
         moment -= weighted * constant[:, np.newaxis]
+    gram, moment = _still(gram, moment, rounding)
     if noise:
         floor = noise**2 * statistics.weights
         gram = _raise_eigenvalues(gram, _LEAST_NOISE * floor)
@@ -85,6 +87,28 @@ def build_quadratic(
         design.constraints @ basis,
         design.values,
     )
+
+
+def _rounding(
+    statistics: LagStatistics, lags: NDArray[np.int64], gram: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how much of a Gram matrix's diagonal may be rounding, (n_groups, n_taps)."""
+    about_references = np.trace(statistics.gram[:, lags[:, np.newaxis], lags], axis1=1, axis2=2)
+    sizes = np.repeat(about_references[:, np.newaxis], len(lags), axis=1)
+    sizes[:, 0] = gram[:, 0, 0]
+    return 16 * len(lags) * np.finfo(float).eps * sizes
+
+
+def _still(
+    gram: NDArray[np.float64], moment: NDArray[np.float64], rounding: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sums that are zero in directions in which nothing moved but by rounding.
+
+    A joint that stands still would else have a matrix without any meaning.
+    """
+    moves = np.diagonal(gram, axis1=1, axis2=2) > rounding
+    both = moves[:, :, np.newaxis] & moves[:, np.newaxis, :]
+    return np.where(both, gram, 0.0), np.where(moves, moment, 0.0)
 
 
 def _raise_eigenvalues(
@@ -299,7 +323,8 @@ def _rates(
     largest = np.maximum(curvatures[:, -1:], np.finfo(float).tiny)
     if learning_rate is not None:
         return learning_rate / largest, np.zeros_like(largest)
-    root_high = np.sqrt(largest)
-    root_low = np.sqrt(np.maximum(curvatures[:, :1], largest * 1e-14))
+    # Where there is none, nothing is to be minimised either.
+    some = np.where(curvatures > largest * 1e-14, curvatures, largest)
+    root_high, root_low = np.sqrt(largest), np.sqrt(some.min(axis=1, keepdims=True))
     step = (2 / (root_high + root_low)) ** 2
     return step, ((root_high - root_low) / (root_high + root_low)) ** 2
