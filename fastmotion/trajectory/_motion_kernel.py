@@ -39,6 +39,7 @@ from fastmotion.trajectory.sequences import (
 from fastmotion.trajectory.solvers import (
     Quadratic,
     build_quadratic,
+    constant_term,
     descend,
     fit_edges,
     intercepts,
@@ -147,8 +148,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     n_windows_ : int
         Windows seen.
     trace_ : Bunch
-        With the gradient solver: ``epoch``, ``loss`` (mean over windows, less a constant) and
-        ``coef``, one row for each record; every epoch at first, then ever fewer.
+        With the gradient solver: ``epoch``, ``loss`` (squared error and penalties, by the number of
+        windows) and ``coef``, one row for each record; every epoch at first, then ever fewer.
     n_iter_ : int
         Epochs of the gradient solver, or reweightings of the Huber loss.
     device_ : str
@@ -698,7 +699,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         total = max(float(self.statistics_.weights.sum()), np.finfo(float).tiny)
         self.trace_ = Bunch(
             epoch=descent.epochs,
-            loss=descent.values / total,
+            loss=(descent.values + constant_term(self.statistics_, self._design, self.noise_))
+            / total,
             coef=descent.path.reshape(len(descent.epochs), *self._coef_shape(), -1),
         )
         self.n_iter_ = int(descent.epochs[-1])

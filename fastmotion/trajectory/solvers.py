@@ -185,6 +185,15 @@ def intercepts(
     return statistics.mean_of(design.wanted(statistics)) - np.array(means)
 
 
+def constant_term(statistics: LagStatistics, design: Design, noise: float) -> float:
+    """Return what a kernel of zeros costs, squared errors and penalties of all groups together."""
+    nothing = np.zeros((statistics.n_groups, len(design.offsets)))
+    energies = squared_loss(statistics, design, nothing, noise)
+    if design.fit_intercept:
+        energies -= statistics.weights * statistics.mean_of(design.wanted(statistics)) ** 2
+    return float(energies.sum() + design.alpha * ((nothing + design.prior) ** 2).sum())
+
+
 def squared_loss(
     statistics: LagStatistics,
     design: Design,
@@ -242,13 +251,15 @@ def descend(
     """Minimise each group's form by gradient descent from given weights.
 
     The steps are taken within the constraints, on features of unit variance. With a learning rate,
-    in units of the reciprocal of the largest curvature, it is plain descent; None takes the step
-    and the momentum that are the best for the curvatures (Polyak's heavy ball [1]_).
+    in units of the reciprocal of the largest curvature, it is plain descent; None takes the steps
+    and momenta that are the best for the range of curvatures (Chebyshev's [1]_), with which the
+    form never rises above its start.
 
     References
     ----------
-    .. [1] B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR
-       Computational Mathematics and Mathematical Physics 4 (5), 1964.
+    .. [1] G. H. Golub and R. S. Varga, "Chebyshev semi-iterative methods, successive
+       overrelaxation iterative methods, and second order Richardson iterative methods", Numerische
+       Mathematik 3, 1961.
     """
     origin, axes = _feasible(problem, start @ problem.basis)
     gram = axes.swapaxes(1, 2) @ problem.gram @ axes
@@ -260,7 +271,8 @@ def descend(
     terms = np.abs(problem.moment) + _times(np.abs(problem.gram), np.abs(origin))
     noise = np.finfo(float).eps * np.einsum("gij,gi->gj", np.abs(axes), terms) / scale
     limit = np.maximum(tol * _largest(slope), 4 * _largest(noise))
-    step, momentum = _rates(gram, learning_rate)
+    lowest, highest = _curvatures(gram)
+    pace = None
     place, before = np.zeros_like(slope), np.zeros_like(slope)
     epochs, values, path = [], [], []
     next_record = 0.0
@@ -275,6 +287,10 @@ def descend(
             next_record = max(epoch + 1, epoch * _RECORD_GROWTH)
         if done:
             break
+        if learning_rate is None:
+            step, momentum, pace = _chebyshev(lowest, highest, pace)
+        else:
+            step, momentum = learning_rate / highest, 0.0
         place, before = place - step * gradient + momentum * (place - before), place
     else:
         first = np.maximum(_largest(slope), np.finfo(float).tiny)
@@ -313,18 +329,24 @@ def _feasible(
     return start, np.broadcast_to(rows[rank:].T, (n_groups, n_taps, n_taps - rank))
 
 
-def _rates(
-    gram: NDArray[np.float64], learning_rate: float | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return step and momentum of each group."""
+def _curvatures(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the largest curvature of each group, apart from those that are zero."""
     if not gram.shape[1]:
-        return np.ones((len(gram), 1)), np.zeros((len(gram), 1))
+        return np.ones((len(gram), 1)), np.ones((len(gram), 1))
     curvatures = np.linalg.eigvalsh(gram)
-    largest = np.maximum(curvatures[:, -1:], np.finfo(float).tiny)
-    if learning_rate is not None:
-        return learning_rate / largest, np.zeros_like(largest)
+    highest = np.maximum(curvatures[:, -1:], np.finfo(float).tiny)
     # Where there is none, nothing is to be minimised either.
-    some = np.where(curvatures > largest * 1e-14, curvatures, largest)
-    root_high, root_low = np.sqrt(largest), np.sqrt(some.min(axis=1, keepdims=True))
-    step = (2 / (root_high + root_low)) ** 2
-    return step, ((root_high - root_low) / (root_high + root_low)) ** 2
+    some = np.where(curvatures > highest * 1e-14, curvatures, highest)
+    return some.min(axis=1, keepdims=True), highest
+
+
+def _chebyshev(
+    lowest: NDArray[np.float64], highest: NDArray[np.float64], pace: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return step and momentum of an epoch, and the pace that the next epoch asks for."""
+    centre = (highest + lowest) / 2
+    spread = np.maximum((highest - lowest) / 2, 1e-12 * centre)
+    if pace is None:
+        return 1 / centre, np.zeros_like(centre), spread / centre
+    faster = 1 / (2 * centre / spread - pace)
+    return 2 * faster / spread, faster * pace, faster
