@@ -18,6 +18,13 @@ LAG_TILE = 8
 _BLOCK = 512
 
 
+@cpu_function
+def _fill(out, value):
+    """Set all elements; a slice would bring its checks of shapes with it to be compiled."""
+    for i in range(len(out)):
+        out[i] = value
+
+
 @cpu_function(fastmath="reassociate")
 def _eight_dots(u, y, out):
     """Add the dot products of u with y, shifted by 0 to 7, to `out`; y is longer by 7."""
@@ -138,7 +145,7 @@ def _next_run(series, begin, n, missing):
 @cpu_function
 def _add_target(goal, series, n_rows, n_lags, reference, weight, products, crosses, total):
     """Add the products of a (weighted) target with each lag."""
-    products[:] = 0.0
+    _fill(products, 0.0)
     _add_lag_products(goal[:n_rows], series, n_rows, n_lags, products)
     for lag in range(n_lags):
         crosses[lag] += weight * products[lag]
@@ -154,7 +161,7 @@ def _add_run(
     """Add a run whose windows all weigh alike, in O(frames x lags); return its reference."""
     n_frames = n_rows + n_lags - 1
     reference = _centre(series[:n_frames])
-    products[:] = 0.0
+    _fill(products, 0.0)
     _add_lag_products(series[:n_rows], series, n_rows, n_lags, products)
     for lag in range(n_lags):
         lag_products[lag] += weight * products[lag]
@@ -182,11 +189,11 @@ def _add_weighted_run(
     for older in range(n_lags):
         for m in range(n_rows):
             scaled[m] = row_weights[m] * series[m + older]
-        products[:] = 0.0
+        _fill(products, 0.0)
         _add_lag_products(scaled[:n_rows], series[older:], n_rows, n_lags - older, products)
         for lag in range(n_lags - older):
             gram[older, older + lag] += weight * products[lag]
-    products[:] = 0.0
+    _fill(products, 0.0)
     _add_lag_products(row_weights[:n_rows], series, n_rows, n_lags, products)
     for lag in range(n_lags):
         sums[lag] += weight * products[lag]
@@ -479,7 +486,7 @@ def _filter_own(outs, begin, end, x, shifts, weights):
     for k in range(n_kernels):
         for place in range(0, end - begin, period):
             out = outs[k][begin + place : min(begin + place + period, end)]
-            out[:] = 0.0
+            _fill(out, 0.0)
             for done in range(0, n_taps, MORE_TAPS):
                 _add_own(out, x[place:], shifts[done:], weights[k, done:])
 
@@ -547,7 +554,9 @@ def _adjust(weights, present, offsets, uses, moments, min_valid, scratch):
     if total <= 0.0 or total < min_valid * n_taps - 1e-9 or n_kept < moments[1]:
         return False
     matrix, right = scratch[:MAX_MOMENTS], scratch[MAX_MOMENTS]
-    scratch[:] = 0.0
+    _fill(right, 0.0)
+    for row in range(MAX_MOMENTS):
+        _fill(matrix[row], 0.0)
     for i in range(len(uses)):
         place = offsets[i] / span
         power = 1.0
@@ -619,11 +628,11 @@ def _window(
 @cpu_function
 def _sum_frames(out, frames, places, row):
     """Set `out` to a weighted sum of frames; frames at -1 do not count."""
-    out[:] = 0
+    _fill(out, 0.0)
     done = 0
     while done < len(places):
         few = places[done : done + 4]
-        if len(few) == 4 and min(few[0], few[1], few[2], few[3]) >= 0:
+        if len(few) == 4 and few[0] >= 0 and few[1] >= 0 and few[2] >= 0 and few[3] >= 0:
             frame0, frame1, frame2, frame3 = (
                 frames[few[0]],
                 frames[few[1]],
@@ -647,7 +656,7 @@ def _sum_frames(out, frames, places, row):
 @cpu_function
 def _sum_frames_own(out, frames, places, weights):
     """Set `out` to a sum of frames, weighted by channel; frames at -1 do not count."""
-    out[:] = 0
+    _fill(out, 0.0)
     for i in range(len(places)):
         if places[i] >= 0:
             frame, own = frames[places[i]], weights[i]
@@ -696,9 +705,10 @@ def _cut_off_row(
         missing += active[i] and places[i] < 0
     if weights.shape[1] == 1:
         if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
-            out[:] = np.nan
+            _fill(out, np.nan)
             return False
-        narrow[:] = row
+        for i in range(len(row)):
+            narrow[i] = row[i]
         _sum_frames(out, frames, places, narrow)
         return True
     if missing == 0:
@@ -709,7 +719,7 @@ def _cut_off_row(
         for i in range(len(uses)):
             row[i] = weights[i, channel] * active[i]
         if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
-            out[:] = np.nan
+            _fill(out, np.nan)
             return False
         out[channel] = _weighted_frame(places, row, frames, channel)
     return True
@@ -908,8 +918,12 @@ def apply_kernels(
     n_channels, period = frames.shape[1], weights.shape[2]
     flat = frames.reshape(frames.size)
     flat_outs = outs.reshape(n_kernels, frames.size)
-    first, last = offsets.min(), offsets.max()
-    shifts = (offsets - first) * n_channels
+    first = last = offsets[0]
+    for i in range(len(offsets)):
+        first, last = min(first, offsets[i]), max(last, offsets[i])
+    shifts = np.empty(len(offsets), np.int64)
+    for i in range(len(offsets)):
+        shifts[i] = (offsets[i] - first) * n_channels
     infinite = 0
     for line in prange(len(blocks)):
         block = np.int64(line)
