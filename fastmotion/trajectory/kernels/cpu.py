@@ -697,7 +697,19 @@ def _cut_off_row(
 ):
     """Set the outputs of a window that reaches beyond an edge; return whether there are any."""
     side, distance = _window(
-        active, places, row, weights, edge_weights, n_rows, 0, offsets, uses, t, start, stop, edges
+        active,
+        places,
+        row,
+        weights,
+        edge_weights,
+        n_rows,
+        np.int64(0),
+        offsets,
+        uses,
+        t,
+        start,
+        stop,
+        edges,
     )
     missing = 0
     for i in range(len(uses)):
