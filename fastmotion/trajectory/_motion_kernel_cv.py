@@ -145,6 +145,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
             make_design(c, coef_shape(c.sharing, *size), target is not None) for c in candidates
         ]
         reach = min(d.reach[0] for d in designs), max(d.reach[1] for d in designs)
+        widest = max(designs, key=operator.attrgetter("n_lags"))
         finest = self.sharing[0] if len(set(self.sharing)) == 1 else "channel"
         rows, weights = split_weights(sample_weight, trust, sequences, reach)
         splits = [
@@ -169,7 +170,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         for row, (candidate, design) in enumerate(zip(candidates, designs)):
             labels = _labels(finest, candidate.sharing, size)
             whole = total.regroup(labels)
-            check_windows(whole, design, sequences, candidate.sharing)
+            check_windows(whole, widest, sequences, candidate.sharing)
             for column, split in enumerate(splits):
                 left_out = split.regroup(labels)
                 weights_found = solve(build_quadratic(whole - left_out, design, noise))
