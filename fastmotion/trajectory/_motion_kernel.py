@@ -319,7 +319,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             Positions; NaN is missing.
         y : like X, or None, default=None
             What the kernel shall give at each frame; None takes `target`. Frames where it is NaN
-            are left out. It counts with the precision of X.
+            are left out.
         sample_weight : array_like or None, default=None
             Nonnegative weights of sequences, (n_sequences,), or of the frames that outputs belong
             to: like X without coordinates, with or without joints.

@@ -147,7 +147,8 @@ class Design:
     def keep(self, taps: NDArray[np.bool_]) -> Design:
         """Return the problem of a kernel with some of the taps.
 
-        It keeps as many of the constraints, the first ones, as it can and still have a choice.
+        It keeps as many of the constraints, the first ones, as it can and still have a choice, and
+        of the prior the sum and the first moment.
         """
         rows = self.constraints[:, taps]
         n = min(len(rows), max(int(taps.sum()) - 1, 1))
@@ -156,7 +157,7 @@ class Design:
         return replace(
             self,
             offsets=self.offsets[taps],
-            prior=self.prior[..., taps],
+            prior=_cut(self.prior, self.offsets, taps),
             constraints=rows[:n],
             values=self.values[:n],
         )
@@ -168,6 +169,19 @@ class Design:
         weights = np.zeros(statistics.n_lags)
         weights[statistics.lags_of(self.functional.offsets)] = self.functional.weights
         return weights
+
+
+def _cut(
+    kernels: NDArray[np.float64], offsets: NDArray[np.int64], taps: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return kernels of some of the taps, changed least for the same sum and first moment.
+
+    A difference that lost a frame would else be one of positions far from the origin.
+    """
+    moments = np.vander(offsets / max(1, int(np.abs(offsets).max())), 2, increasing=True).T
+    moments = moments[: int(taps.sum())]
+    lost = kernels[:, ~taps] @ moments[:, ~taps].T
+    return kernels[:, taps] + lost @ np.linalg.pinv(moments[:, taps]).T
 
 
 def prior_kernel(

@@ -31,8 +31,8 @@ def walkers(gaps=False, offset=0.0, dtype=np.float64, lengths=LENGTHS):
 def other_values(X, seed=3):
     """Return a target with gaps that depends on the sequences, but not on them alone."""
     rng = np.random.default_rng(seed)
-    y = [np.cumsum(x - 500, axis=0) * 0.1 + rng.normal(size=x.shape) for x in X]
-    y = [np.nan_to_num(values).astype(x.dtype) for values, x in zip(y, X)]
+    y = [np.cumsum(x - 500.0, axis=0, dtype=float) * 0.1 + rng.normal(size=x.shape) for x in X]
+    y = [np.nan_to_num(values) for values in y]
     y[0][30, 1, 1] = np.nan
     return y
 

@@ -114,6 +114,28 @@ def test_kernels_of_the_edges_have_the_penalties_and_the_sum(options, same):
         np.testing.assert_allclose(got, expected, rtol=1e-8)
 
 
+def test_a_strong_prior_does_no_harm_at_the_edges():
+    X = walkers((30, 30), offset=3000.0)
+    options = {"causal": False, "target": "velocity", "prior": "velocity", "alpha": 1e15}
+    kernel = MotionKernel(3, **options).fit(X)
+    for x, given in zip(X, kernel.transform(X)):
+        np.testing.assert_allclose(given, np.gradient(x, axis=0), atol=1e-4)
+    kernel = MotionKernel(2, prior="velocity", target="velocity", alpha=1e15).fit(X)
+    np.testing.assert_allclose(kernel.transform(X[0])[0], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("moments", [{1: 0.4}, {1: 1.0, 0: 0.0}, {2: 3.0, 1: 0.5}])
+def test_constraints_that_one_frame_cannot_meet_are_left_out_there(moments):
+    X = walkers((30, 30))
+    kernel = MotionKernel(4, moments=moments).fit(X)
+    given = kernel.transform(X)
+    (part,) = reference.rows(X, reference.labels("all", 2, 3), reference.taps(4), {1: 1.0})
+    free = reference.refitted(part, reference.taps(4), np.array([False, False, False, True]))
+    if 0 not in moments:
+        np.testing.assert_allclose(given[0][0], free[-1] * X[0][0], rtol=1e-10)
+    assert np.isfinite(given).all()
+
+
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("edges", ["nearest", "reflect", "valid"])
 @pytest.mark.parametrize("window", WINDOWS)
