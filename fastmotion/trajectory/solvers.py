@@ -290,7 +290,7 @@ def descend(
         if learning_rate is None:
             step, momentum, pace = _chebyshev(lowest, highest, pace)
         else:
-            step, momentum = learning_rate / highest, 0.0
+            step, momentum = learning_rate / highest, np.zeros_like(highest)
         place, before = place - step * gradient + momentum * (place - before), place
     else:
         first = np.maximum(_largest(slope), np.finfo(float).tiny)
