@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -40,15 +41,19 @@ from fastmotion.trajectory.solvers import (
     Quadratic,
     build_quadratic,
     constant_term,
+    correct,
     descend,
     fit_edges,
     intercepts,
+    is_well_conditioned,
     solve,
 )
 from fastmotion.trajectory.weighting import frame_weights, huber_weights, split_weights
 
 _MAX_REWEIGHTINGS = 50
 _REWEIGHTING_TOLERANCE = 1e-6
+_MAX_REFINEMENTS = 4
+_REFINEMENT_TOLERANCE = 1e-12
 
 
 class MotionKernel(TransformerMixin, BaseEstimator):
@@ -342,7 +347,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         """
         with self._unchanged_on_error():
             self._forget()
-            return self._update(X, y, sample_weight, confidence, continued=False)
+            return self._update(X, y, sample_weight, confidence, whole=True)
 
     def fit_transform(
         self,
@@ -407,7 +412,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
                 "loss='huber' needs all data at once; call fit, or take loss='squared'"
             )
         with self._unchanged_on_error():
-            return self._update(X, y, sample_weight, confidence, continued=continued)
+            return self._update(X, y, sample_weight, confidence, whole=False, continued=continued)
 
     def merge(self, other: MotionKernel) -> Self:
         """Add what another kernel of the same kind has seen, and fit to all of it.
@@ -553,7 +558,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             raise
 
     def _forget(self) -> None:
-        for name in ("statistics_", "trace_", "n_iter_"):
+        for name in ("statistics_", "coef_", "trace_", "n_iter_"):
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -564,7 +569,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         sample_weight: ArrayLike | None,
         confidence: ArrayLike | None,
         *,
-        continued: bool,
+        whole: bool,
+        continued: bool = False,
     ) -> Self:
         self.check_parameters()
         device = resolve_device(self.device, X)
@@ -600,14 +606,64 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         if hasattr(self, "statistics_"):
             statistics = self.statistics_ + statistics
             levels = np.concatenate([self._noise_levels, levels])
-        check_windows(statistics, design, sequences, self.sharing)
+        self._keep(statistics, levels, design, groups, target is not None, device)
         self._tails = _tails(sequences, target, design.n_lags - 1)
-        self._adopt(statistics, levels, design, groups, target is not None, device)
-        if self.loss == "huber":
-            self._reweight(sequences, target, rows, per_sequence, device)
+        if whole or has_windows(statistics, design):
+            check_windows(statistics, design, sequences, self.sharing)
+            self._solve()
+        if whole:
+            self._finish(sequences, target, rows, per_sequence, device)
         return self
 
-    def _adopt(
+    def _finish(
+        self,
+        sequences: Sequences,
+        target: NDArray | None,
+        rows: NDArray[np.float64] | None,
+        per_sequence: NDArray[np.float64] | None,
+        device: Device,
+    ) -> None:
+        """Do what takes further passes over the data: weigh outliers down, correct rounding."""
+        if self.loss == "huber":
+            self._reweight(sequences, target, rows, per_sequence, device)
+        elif not self.noise_ and not self.shrinkage and self.solver == "closed_form":
+            problem = build_quadratic(self.statistics_, self._design)
+            if not is_well_conditioned(problem, self.statistics_, self._design):
+                self._refine(problem, sequences, target, rows, per_sequence, device)
+
+    def _refine(
+        self,
+        problem: Quadratic,
+        sequences: Sequences,
+        target: NDArray | None,
+        rows: NDArray[np.float64] | None,
+        per_sequence: NDArray[np.float64] | None,
+        device: Device,
+    ) -> None:
+        """Correct the weights by what they leave of the target, until they stay."""
+        precise = replace(sequences, frames=sequences.frames.astype(np.float64, copy=False))
+        wanted = self._wanted(precise, target, device)
+        for _ in range(_MAX_REFINEMENTS):
+            left = wanted - self._complete(precise, device)
+            residuals = collect_lags(
+                precise,
+                self._groups,
+                self._design.n_lags,
+                self._design.anchor,
+                # Where it is missing, a window is not complete or the target is.
+                target=left if target is not None else np.nan_to_num(left),
+                row_weights=rows,
+                sequence_weights=per_sequence,
+                n_jobs=self.n_jobs,
+                device=device,
+            )
+            before = self.coef_.reshape(-1, len(self.offsets_))
+            weights = correct(problem, self._design, before, residuals)
+            self._set_weights(weights)
+            if np.abs(weights - before).max() <= _REFINEMENT_TOLERANCE * np.abs(weights).max():
+                break
+
+    def _keep(
         self,
         statistics: LagStatistics,
         levels: NDArray[np.float64],
@@ -615,12 +671,11 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         groups: NDArray[np.int64],
         has_target: bool,
         device: Device,
-    ) -> Self:
-        """Fit to sums, which may be of longer windows than the kernel needs."""
+    ) -> None:
+        """Keep sums, which may be of longer windows than the kernel needs."""
         self.statistics_, self._noise_levels = statistics, levels
         self._design, self._groups, self._has_target = design, groups, has_target
         self.device_ = str(device)
-        return self._solve()
 
     def _check_same(self, design: Design, groups: NDArray, has_target: bool) -> None:
         """Raise if sums for another kernel cannot be added to those at hand."""
@@ -680,11 +735,14 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             weights = self._descend(problem)
         else:
             weights = solve(problem)
+        self.n_windows_ = int(self.statistics_.n_windows.sum())
+        return self._set_weights(weights)
+
+    def _set_weights(self, weights: NDArray[np.float64]) -> Self:
         shape = self._coef_shape()
         self.offsets_ = self._design.offsets
         self.coef_ = weights.reshape(*shape, -1)
         self.intercept_ = intercepts(self.statistics_, self._design, weights).reshape(shape)
-        self.n_windows_ = int(self.statistics_.n_windows.sum())
         self._edge_weights = None
         return self
 
@@ -803,6 +861,9 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             self._edge_weights = np.moveaxis(self._rows(fitted), 0, 2)
         return Taps(self.offsets_, self._weight_rows(), self._edge_weights)
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -825,13 +886,19 @@ def _tails(
     return tails
 
 
+def has_windows(statistics: LagStatistics, design: Design) -> bool:
+    """Return whether there is something to fit each kernel to."""
+    some = statistics.weights > 0
+    return bool(some.any() if design.shrinkage > 0 else some.all())
+
+
 def check_windows(
     statistics: LagStatistics, design: Design, sequences: Sequences, sharing: str
 ) -> None:
     """Raise if there is nothing to fit a kernel to."""
-    empty = statistics.weights <= 0
-    if not empty.any() or (design.shrinkage > 0 and not empty.all()):
+    if has_windows(statistics, design):
         return
+    empty = statistics.weights <= 0
     if sequences.lengths.max() < design.n_lags:
         raise ValueError(
             f"the kernel and its target span {design.n_lags} frames, but the longest sequence has "

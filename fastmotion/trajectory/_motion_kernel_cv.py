@@ -179,7 +179,8 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         self._choose(candidates, losses, counts)
         best = int(np.argmin(self.cv_results_["mean_test_loss"]))
         sharing = candidates[best].sharing
-        self.best_estimator_ = candidates[best]._adopt(
+        self.best_estimator_ = candidates[best]
+        self.best_estimator_._keep(
             total.regroup(_labels(finest, sharing, size)),
             levels,
             designs[best],
@@ -187,6 +188,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
             target is not None,
             device,
         )
+        self.best_estimator_._solve()
         self.coef_ = self.best_estimator_.coef_
         self.offsets_ = self.best_estimator_.offsets_
         self.intercept_ = self.best_estimator_.intercept_

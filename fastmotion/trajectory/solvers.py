@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +150,43 @@ def solve(problem: Quadratic) -> NDArray[np.float64]:
         for gram, moment in zip(problem.gram, problem.moment)
     ]
     return np.stack(solutions) @ problem.basis.T
+
+
+# Up to this condition the sums alone tell the weights to some eleven digits.
+_GOOD_CONDITION = 1e6
+
+
+def is_well_conditioned(problem: Quadratic, statistics: LagStatistics, design: Design) -> bool:
+    """Return whether the sums alone tell the weights of all groups, despite their rounding."""
+    lags = statistics.lags_of(design.offsets)
+    sizes = np.trace(statistics.gram[:, lags[:, np.newaxis], lags], axis1=1, axis2=2)
+    return bool((np.linalg.eigvalsh(problem.gram)[:, 0] * _GOOD_CONDITION > sizes).all())
+
+
+def correct(
+    problem: Quadratic,
+    design: Design,
+    weights: NDArray[np.float64],
+    residuals: LagStatistics,
+) -> NDArray[np.float64]:
+    """Return weights after a step of the corrected seminormal equations [1]_.
+
+    `residuals` are the statistics with what the weights leave of the target as the target.
+
+    References
+    ----------
+    .. [1] A. Bjorck, "Stability analysis of the method of seminormal equations for linear least
+       squares problems", Linear Algebra and its Applications 88/89, 1987.
+    """
+    lags, basis = residuals.lags_of(design.offsets), design.basis
+    moment = residuals.rotated_moment(lags, basis, None)
+    if design.fit_intercept:
+        means = residuals.rotated_means(lags, basis)
+        moment -= means * residuals.targets[:, np.newaxis]
+    penalty, pull = design.penalty()
+    moment += (pull - weights @ penalty) @ basis
+    moment[np.diagonal(problem.gram, axis1=1, axis2=2) == 0] = 0.0
+    return weights + solve(replace(problem, moment=moment, values=np.zeros(len(design.values))))
 
 
 def fit_edges(
@@ -299,7 +336,7 @@ def descend(
             f"gradient descent stopped after {max_iter} epochs with a gradient of {left:.1e} of "
             "its first one; raise max_iter or tol, or take solver='closed_form'",
             ConvergenceWarning,
-            stacklevel=7,
+            stacklevel=6,
         )
     traced = np.stack(path) @ problem.basis.T
     constant = float((origin * (_times(problem.gram, origin) - 2 * problem.moment)).sum())

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from fastmotion.datasets import make_motion
 from fastmotion.trajectory import MotionKernel
@@ -170,12 +171,37 @@ DATA = {
 }
 
 
+# More of it may still come.
+NOT_YET_ENOUGH = {"short", "short list", "all missing", "full of holes"}
+
+
 @pytest.mark.parametrize("case", DATA)
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_data_that_cannot_be_fitted(X, method, case):
+def test_data_that_cannot_be_fitted(X, case):
     make, message = DATA[case]
     with pytest.raises(ValueError, match=message):
-        getattr(MotionKernel(), method)(make(X))
+        MotionKernel().fit(make(X))
+
+
+@pytest.mark.parametrize("case", sorted(DATA.keys() - NOT_YET_ENOUGH))
+def test_data_that_cannot_be_added(X, case):
+    make, message = DATA[case]
+    with pytest.raises(ValueError, match=message):
+        MotionKernel().partial_fit(make(X))
+
+
+@pytest.mark.parametrize("case", sorted(NOT_YET_ENOUGH))
+def test_data_that_tell_nothing_yet(X, case):
+    kernel = MotionKernel().partial_fit(DATA[case][0](X))
+    with pytest.raises(NotFittedError):
+        kernel.transform(X)
+    np.testing.assert_allclose(kernel.partial_fit(X).coef_, MotionKernel().fit(X).coef_, rtol=1e-9)
+
+
+def test_frames_that_come_one_by_one(X):
+    kernel = MotionKernel(4)
+    for t in range(X.shape[1]):
+        kernel.partial_fit(X[:, t : t + 1], continued=t > 0)
+    np.testing.assert_allclose(kernel.coef_, MotionKernel(4).fit(X).coef_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [object, complex, "U8"])
