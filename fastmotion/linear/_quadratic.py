@@ -174,26 +174,36 @@ def _minimise_freely(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return one minimum, and a basis of what may be added to it without a change of the form."""
     scale = _unit_scale(gram)[:, np.newaxis]
-    unit = gram / scale / scale.T
-    right = moment / scale
-    tolerance = _GRAM_ROUNDING * _EPS * np.sqrt(len(gram))
+    solution, null = _minimise_scaled(gram / scale / scale.T, moment / scale, _rounding(gram))
+    return solution / scale, null / scale
+
+
+def _rounding(gram: NDArray[np.float64]) -> float:
+    """Return which eigenvalues of a matrix, scaled to a unit diagonal, are as good as zero."""
+    return _GRAM_ROUNDING * _EPS * float(np.sqrt(len(gram)))
+
+
+def _minimise_scaled(
+    unit: NDArray[np.float64], right: NDArray[np.float64], rounding: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Do what `_minimise_freely` does, with the scale as it is."""
     factor, failed = lapack.dpotrf(unit, lower=True, clean=False)
     if not failed:
         norm = np.abs(unit).sum(axis=0).max()
         reciprocal_condition, _ = lapack.dpocon(factor, norm, uplo="L")
-        if reciprocal_condition * norm > tolerance:
+        if reciprocal_condition * norm > rounding:
             solution, _ = lapack.dpotrs(factor, right, lower=True)
-            return solution / scale, np.empty((len(gram), 0))
+            return solution, np.empty((len(unit), 0))
     eigenvalues, vectors = eigh(unit)
     if eigenvalues[0] < -_GRAM_TOLERANCE * max(eigenvalues[-1], 1):
         raise ValueError(
             "gram must be positive semidefinite, got, with its diagonal scaled to one, an "
             f"eigenvalue of {eigenvalues[0]}"
         )
-    n_null = int(np.searchsorted(eigenvalues, tolerance, side="right"))
+    n_null = int(np.searchsorted(eigenvalues, rounding, side="right"))
     null, kept = vectors[:, :n_null], vectors[:, n_null:]
     solution = kept @ ((kept.T @ right) / eigenvalues[n_null:, np.newaxis])
-    return solution / scale, null / scale
+    return solution, null
 
 
 def _minimise_constrained(
@@ -208,8 +218,10 @@ def _minimise_constrained(
     if not free.shape[1]:
         return start / scale, free
     unit = gram / scale / scale.T
-    inner, inner_null = _minimise_freely(
-        free.T @ unit @ free, free.T @ (moment / scale - unit @ start)
+    # What the constraints leave of the matrix may be rounding of the whole; scaled to a unit
+    # diagonal once more, it would pass for data.
+    inner, inner_null = _minimise_scaled(
+        free.T @ unit @ free, free.T @ (moment / scale - unit @ start), _rounding(gram)
     )
     return (start + free @ inner) / scale, (free @ inner_null) / scale
 

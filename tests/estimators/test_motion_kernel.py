@@ -801,3 +801,39 @@ def test_no_warning_is_raised_by_a_usual_fit():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MotionKernel(sharing="channel", noise="auto").fit(walkers(gaps=True))
+
+
+# Joints that stand still, under constraints
+
+HELD = {
+    "residual": {"residual": True},
+    "sum": {"weight_sum": 1.0},
+    "first moment": {"moments": 1},
+    "sum, first moment": {"moments": {0: 1.0, 1: 1.0}},
+}
+
+
+@pytest.mark.parametrize("constraint", HELD)
+@pytest.mark.parametrize("offset", [0.0, 123.456, 3000.0])
+def test_constraints_alone_make_the_kernel_of_a_still_joint(rng, constraint, offset):
+    X = walkers(offset=offset)
+    moving = [x[:, [0, 2]] for x in X]
+    place = rng.normal(size=3) * 1000
+    for x in X:
+        x[:, 1] = place
+    options = {"sharing": "joint", **HELD[constraint]}
+    kernel = MotionKernel(5, **options).fit(X)
+    # All kernels within the constraints are right, and so the one of the least norm is due.
+    highest = 0 if constraint in ("residual", "sum") else 1
+    powers = np.vander(kernel.offsets_, highest + 1, increasing=True).T
+    shortest = np.linalg.pinv(powers) @ np.ones(highest + 1)
+    np.testing.assert_allclose(kernel.coef_[1], shortest, atol=1e-12)
+    alone = MotionKernel(5, **options).fit(moving)
+    np.testing.assert_array_equal(kernel.coef_[[0, 2]], alone.coef_)
+
+
+@pytest.mark.parametrize("constraint", ["residual", "sum"])
+def test_constant_data_get_the_mean(rng, constraint):
+    X = np.full((2, 40, 3, 3), 1000.0) + rng.normal(size=(3, 3)) * 1000
+    kernel = MotionKernel(5, **HELD[constraint]).fit(X)
+    np.testing.assert_allclose(kernel.coef_, np.full(5, 0.2), atol=1e-12)

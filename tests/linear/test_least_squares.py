@@ -272,3 +272,17 @@ def test_merge_wants_fitted_models(samples):
     with pytest.raises(TypeError, match="other must be a LeastSquares, got Ridge"):
         fitted(samples).merge(Ridge())
     assert not hasattr(LeastSquares(), "condition_number_")
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_constraints_on_features_that_are_all_alike(rng, offset):
+    for _ in range(20):
+        X = np.repeat(offset + rng.normal(size=(50, 1)), 4, axis=1)
+        model = LeastSquares(fit_intercept=False, constraints=np.ones((1, 4)), values=[1])
+        np.testing.assert_allclose(model.fit(X, rng.normal(size=50)).coef_, 0.25, rtol=1e-13)
+
+
+def test_constraints_on_constant_features():
+    model = LeastSquares(fit_intercept=False, constraints=np.ones((1, 5)), values=[1])
+    model.fit(np.full((50, 5), 1000.0), np.full(50, 1000.0))
+    np.testing.assert_allclose(model.coef_, 0.2, rtol=1e-13)

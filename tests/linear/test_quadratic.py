@@ -13,6 +13,13 @@ def saddle_point(gram, moment, constraints, values):
     return np.linalg.solve(matrix, np.concatenate([moment, values]))[: len(gram)]
 
 
+def shortest_saddle_point(gram, moment, constraints, values):
+    size = len(constraints)
+    matrix = np.block([[gram, constraints.T], [constraints, np.zeros((size, size))]])
+    inverse = np.linalg.pinv(matrix, rcond=1e-12, hermitian=True)
+    return (inverse @ np.concatenate([moment, values]))[: len(gram)]
+
+
 @pytest.fixture
 def problem(rng):
     A, b = rng.normal(size=(40, 6)), rng.normal(size=(40, 3))
@@ -106,6 +113,52 @@ def test_shortest_solution_within_constraints(rng):
     expected = reference.coefficients(A, b, constraints, [2.0])
     found = solve_quadratic(A.T @ A, A.T @ b, constraints=constraints, values=[2.0])
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 1e3, 1e6])
+@pytest.mark.parametrize("n_features", [2, 5, 100])
+def test_constraint_along_all_that_the_form_tells(rng, n_features, size):
+    # What is left within the constraint is zero but for rounding.
+    for _ in range(20):
+        q = rng.uniform(0.5, 2, size=n_features) * rng.choice([-1, 1], size=n_features)
+        q /= np.linalg.norm(q)
+        constraints = np.sqrt(n_features) * q[np.newaxis]
+        found = solve_quadratic(
+            size * np.outer(q, q), 2 * size * q, constraints=constraints, values=[1.0]
+        )
+        reference.assert_close(found, q / np.sqrt(n_features), 1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 1e3, 1e6])
+def test_constraint_along_all_that_the_form_does_not_tell(rng, size):
+    for _ in range(20):
+        q = rng.normal(size=5)
+        q /= np.linalg.norm(q)
+        across = np.eye(5) - np.outer(q, q)
+        wanted = rng.normal(size=5)
+        found = solve_quadratic(
+            size * across, size * (across @ wanted), constraints=q[np.newaxis], values=[3.0]
+        )
+        reference.assert_close(found, across @ wanted + 3 * q, 1e-12)
+
+
+@pytest.mark.parametrize("where", ["anywhere", "told", "untold"])
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_constraints_on_forms_without_full_rank(rng, rank, where):
+    for n_constraints in (1, 2, 4) * 10:
+        A, b = rng.normal(size=(rank, 6)), rng.normal(size=rank)
+        constraints = rng.normal(size=(n_constraints, 6))
+        first = constraints[0]
+        if where == "told":
+            constraints[0] = rng.normal(size=rank) @ A
+        elif where == "untold":
+            A -= np.outer(A @ first, first) / (first @ first)
+        arguments = A.T @ A, A.T @ b
+        values = constraints @ rng.normal(size=6)
+        found = solve_quadratic(*arguments, constraints=constraints, values=values)
+        np.testing.assert_allclose(constraints @ found, values, rtol=0, atol=1e-12)
+        expected = shortest_saddle_point(*arguments, constraints, values)
+        reference.assert_close(found, expected, 1e-8)
 
 
 def test_a_form_of_zeros():
