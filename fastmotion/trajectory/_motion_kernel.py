@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,7 +22,7 @@ from fastmotion.core.validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from fastmotion.trajectory.design import PRIORS, TARGETS, Design, make_design
+from fastmotion.trajectory.design import MAX_TAPS, PRIORS, TARGETS, Design, make_design
 from fastmotion.trajectory.filtering import EDGES, Taps, apply_kernels
 from fastmotion.trajectory.kernels import kernels_for
 from fastmotion.trajectory.lags import (
@@ -83,7 +85,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         One kernel for all, or one for each coordinate, each joint, or each joint's coordinate.
     shrinkage : float, default=0.0
         Share, from 0 to 1, that the statistics of all channels have in the fit of each finer
-        kernel; 1 gives all the same kernel.
+        kernel; 1 gives all the same kernel, but for `alpha` and other penalties.
     alpha : float, default=0.0
         Ridge penalty ``alpha * |coef - prior|²``, on the scale of scikit-learn's Ridge.
     prior : str, array_like of the shape of `offsets_` or of `coef_`, or None, default=None
@@ -125,9 +127,11 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     edges : {"refit", "nearest", "reflect", "valid"}, default="refit"
         What to do near the first and last frames: kernels of their own, fitted to the frames that
         are there; the frame at the end repeated; frames mirrored (``c b a | a b c``); or to leave
-        those frames out of the output.
+        those frames out of the output. A derivative is NaN where too few frames are left for one.
     min_valid : float, default=0.5
-        Least share of the taps that must not be missing, else the output is NaN.
+        Least share of the taps that must not be missing, else the output is NaN. Taps beyond the
+        ends of a sequence are missing only if both its ends cut a window off, for which there are
+        no kernels of their own.
     axes : tuple of {"sequence", "frame", "joint", "coord"} or None, default=None
         Axes of the input if they are others than these four or the last three of them.
     random_state : int, RandomState instance or None, default=None
@@ -152,6 +156,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         The sums over all data seen.
     n_windows_ : int
         Windows seen.
+    n_joints_, n_coords_, n_features_in_ : int
+        Number of joints, of coordinates, and of both multiplied.
     trace_ : Bunch
         With the gradient solver: ``epoch``, ``loss`` (squared error and penalties, by the number of
         windows) and ``coef``, one row for each record; every epoch at first, then ever fewer.
@@ -210,7 +216,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     _edge_weights: NDArray[np.float64] | None
 
     _parameter_constraints: dict[str, list] = {
-        "n_taps": [Interval(Integral, 1, 4096, closed="both")],
+        "n_taps": [Interval(Integral, 1, MAX_TAPS, closed="both")],
         "window": [Interval(Real, 0, None, closed="neither"), None],
         "causal": ["boolean"],
         "dilation": [Interval(Integral, 1, 65536, closed="both")],
@@ -324,7 +330,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             Positions; NaN is missing.
         y : like X, or None, default=None
             What the kernel shall give at each frame; None takes `target`. Frames where it is NaN
-            are left out.
+            are left out. One value for each sequence, such as a classifier's labels in a pipeline,
+            is no target and is ignored.
         sample_weight : array_like or None, default=None
             Nonnegative weights of sequences, (n_sequences,), or of the frames that outputs belong
             to: like X without coordinates, with or without joints.
@@ -420,7 +427,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         other : MotionKernel
-            Fitted with the same parameters to the same joints; not changed.
+            Fitted to the same joints, with windows of the same frames; not changed.
 
         Returns
         -------
@@ -428,18 +435,25 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
         Raises
         ------
+        TypeError
+            The other is no `MotionKernel`.
         ValueError
-            The two differ in the kernel, its target or the joints; or ``loss="huber"``, which
-            needs all data at once.
+            The two differ in the frames of a window, in sharing, in having a target ``y`` or in the
+            joints; one comes from a file, without the sums; or ``loss="huber"``, which needs all
+            data at once.
         """
-        check_is_fitted(self)
-        check_is_fitted(other)
+        if not isinstance(other, MotionKernel):
+            raise TypeError(f"other must be a MotionKernel, got {type(other).__name__}")
+        for kernel in (self, other):
+            check_is_fitted(kernel)
+            kernel._check_sums()
         if "huber" in (self.loss, other.loss):
             raise ValueError(
                 "loss='huber' needs all data at once; call fit on all of it, or take loss='squared'"
             )
-        self._check_same(other._design, other._groups, other._has_target)
         with self._unchanged_on_error():
+            self._design = make_design(self, self._coef_shape(), self._has_target)
+            self._check_same(other._design, other._groups, other._has_target)
             self.statistics_ = self.statistics_ + other.statistics_
             self._noise_levels = np.concatenate([self._noise_levels, other._noise_levels])
             self._tails = None
@@ -453,7 +467,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         X : as for `fit`
             Sequences of the same joints; of any number and length.
         confidence : like X without coordinates, or None, default=None
-            From 0 (missing) to 1: how far the weight of a frame goes to the others.
+            From 0 (missing) to 1: how far the weight of a frame goes to the others. What counts is
+            its confidence beside the largest in the window.
 
         Returns
         -------
@@ -521,6 +536,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         device = resolve_device(self.device, X)
         sequences = check_sequences(X, axes=self.axes)
         self._check_joints(sequences)
+        if y is None and self._has_target:
+            raise ValueError("the kernel was fitted to values y; give them to score as well")
         target = None if y is None else check_target(y, sequences, self.axes)
         wanted = self._wanted(sequences, target, device).astype(np.float64)
         given = self._complete(sequences, device).astype(np.float64)
@@ -576,13 +593,17 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         device = resolve_device(self.device, X)
         kernels_for(device.kind)  # raises now if there are none
         sequences = check_sequences(X, axes=self.axes)
-        target = None if y is None else check_target(y, sequences, self.axes)
+        target = frame_target(y, sequences, self.axes)
         trust = check_confidence(confidence, sequences, self.axes)
         groups = channel_groups(self.sharing, sequences.n_joints, sequences.n_coords)
         shape = coef_shape(self.sharing, sequences.n_joints, sequences.n_coords)
         design = make_design(self, shape, target is not None)
         if hasattr(self, "statistics_"):
             self._check_same(design, groups, target is not None)
+            if isinstance(self.prior, str) and self.prior == "random":
+                design = replace(design, prior=self._design.prior)
+        elif whole and not self.shrinkage:
+            check_joints(sequences)
         rows, per_sequence = split_weights(sample_weight, trust, sequences, design.reach)
         levels = noise_levels(sequences) if self.noise == "auto" else np.empty(0)
         if continued:
@@ -677,6 +698,13 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         self._design, self._groups, self._has_target = design, groups, has_target
         self.device_ = str(device)
 
+    def _check_sums(self) -> None:
+        if not hasattr(self, "statistics_"):
+            raise ValueError(
+                "a kernel that was read from a file holds its weights alone, not the sums over the "
+                "data that this takes; fit a new one"
+            )
+
     def _check_same(self, design: Design, groups: NDArray, has_target: bool) -> None:
         """Raise if sums for another kernel cannot be added to those at hand."""
         mine = self.statistics_
@@ -736,6 +764,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         else:
             weights = solve(problem)
         self.n_windows_ = int(self.statistics_.n_windows.sum())
+        self.n_joints_, self.n_coords_ = self._groups.shape
+        self.n_features_in_ = self._groups.size
         return self._set_weights(weights)
 
     def _set_weights(self, weights: NDArray[np.float64]) -> Self:
@@ -798,7 +828,13 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             )
             self._solve()
             if np.abs(self.coef_ - before).max() <= _REWEIGHTING_TOLERANCE * np.abs(before).max():
-                break
+                return
+        warnings.warn(
+            f"the Huber loss still changed the weights after {_MAX_REWEIGHTINGS} reweightings; "
+            "take more data, fewer taps or coarser sharing",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
 
     def _wanted(self, sequences: Sequences, target: NDArray | None, device: Device) -> NDArray:
         """Return the target at each frame, NaN where it is not known."""
@@ -855,6 +891,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
     def _taps(self) -> Taps:
         if self.edges == "refit" and self._edge_weights is None:
+            self._check_sums()
             fitted = fit_edges(
                 self.statistics_, self._design, self.noise_, self.intercept_.reshape(-1)
             )
@@ -886,6 +923,28 @@ def _tails(
     return tails
 
 
+def frame_target(y: Any, sequences: Sequences, axes: tuple[str, ...] | None) -> NDArray | None:
+    """Return the target of each frame, or None if there is none but, at most, a label each."""
+    if y is None:
+        return None
+    is_flat = all(np.ndim(v) == 0 for v in y) if isinstance(y, list | tuple) else np.ndim(y) == 1
+    if is_flat and len(y) == sequences.n_sequences:
+        return None
+    return check_target(y, sequences, axes)
+
+
+def check_joints(sequences: Sequences) -> None:
+    """Raise if a joint is missing in all frames."""
+    # Most are there in the first frame, and need no look at the others.
+    unseen = np.flatnonzero(np.isnan(sequences.frames[0]).all(axis=-1))
+    unseen = unseen[np.isnan(sequences.frames[:, unseen]).all(axis=(0, 2))]
+    if len(unseen) and len(unseen) < sequences.n_joints:
+        raise ValueError(
+            f"X must have values for all joints, got only NaN for joint(s) {unseen.tolist()}; "
+            "leave them out"
+        )
+
+
 def has_windows(statistics: LagStatistics, design: Design) -> bool:
     """Return whether there is something to fit each kernel to."""
     some = statistics.weights > 0
@@ -907,6 +966,7 @@ def check_windows(
     which = "X" if empty.all() else f"{sharing} {np.flatnonzero(empty).tolist()} of X"
     raise ValueError(
         f"{which} has no {design.n_lags} successive frames without a missing value (NaN, or of "
-        "weight or confidence 0), which is what the kernel and its target span; fill gaps with "
-        "interpolate_gaps, lower n_taps, leave joints out, or share more with shrinkage > 0"
+        "weight or confidence 0, or without y), which is what the kernel and its target span; fill "
+        "gaps with interpolate_gaps, lower n_taps, leave joints out, or share more with shrinkage "
+        "> 0"
     )

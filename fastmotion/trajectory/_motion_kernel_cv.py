@@ -16,7 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmotion.core.device import resolve_device
 from fastmotion.core.validation import Interval, validate_parameter_constraints
-from fastmotion.trajectory._motion_kernel import MotionKernel, check_windows
+from fastmotion.trajectory._motion_kernel import (
+    MotionKernel,
+    check_joints,
+    check_windows,
+    frame_target,
+)
 from fastmotion.trajectory.design import make_design
 from fastmotion.trajectory.lags import channel_groups, coef_shape, collect_lags
 from fastmotion.trajectory.noise import noise_deviation, noise_levels
@@ -24,7 +29,6 @@ from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
     check_sequences,
-    check_target,
 )
 from fastmotion.trajectory.solvers import build_quadratic, solve, squared_loss
 from fastmotion.trajectory.weighting import split_weights
@@ -138,7 +142,8 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         kernel = candidates[0]
         device = resolve_device(kernel.device, X)
         sequences = check_sequences(X, axes=kernel.axes)
-        target = None if y is None else check_target(y, sequences, kernel.axes)
+        target = frame_target(y, sequences, kernel.axes)
+        check_joints(sequences)
         trust = check_confidence(confidence, sequences, kernel.axes)
         size = sequences.n_joints, sequences.n_coords
         designs = [
@@ -194,6 +199,17 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         self.intercept_ = self.best_estimator_.intercept_
         return self
 
+    def fit_transform(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Any:
+        """Fit to sequences and return the chosen kernel's output on them; see `fit`."""
+        return self.fit(X, y, sample_weight, confidence, groups).transform(X, confidence)
+
     def transform(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
         """Return the output of the chosen kernel; see `MotionKernel.transform`."""
         check_is_fitted(self)
@@ -219,6 +235,10 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
                 f"got {base.loss!r}, {base.solver!r} and {base.fit_intercept}; fit a MotionKernel "
                 "with best_params_ for those"
             )
+        if base.window is not None:
+            raise ValueError(
+                f"estimator must have window=None, got {base.window}: n_taps are what is chosen"
+            )
         choices = list(itertools.product(self.n_taps, self.alphas, self.sharing))
         if not choices:
             raise ValueError(
@@ -227,9 +247,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
             )
         kernels = []
         for n_taps, alpha, sharing in choices:
-            kernel = clone(base).set_params(
-                n_taps=n_taps, window=None, alpha=alpha, sharing=sharing
-            )
+            kernel = clone(base).set_params(n_taps=n_taps, alpha=alpha, sharing=sharing)
             kernel.check_parameters()
             kernels.append(kernel)
         return kernels

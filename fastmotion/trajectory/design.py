@@ -16,6 +16,7 @@ from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
 from fastmotion.trajectory.lags import LagStatistics, offset_basis
 
 TARGETS = ("next", "position", "velocity", "acceleration")
+MAX_TAPS = 4096
 DERIVATIVES = {"velocity": 1, "acceleration": 2}
 PRIORS = ("zero", "random", *FIXED_KERNELS)
 
@@ -40,6 +41,12 @@ def kernel_offsets(
             raise ValueError(f"window={window} is in seconds and needs fps, got fps=None")
         # A product such as 0.28 * 25 must not lose a frame to rounding.
         reach = window * fps / dilation + 1e-9
+        if (reach if causal else reach / 2) < 1 or reach >= MAX_TAPS:
+            raise ValueError(
+                f"window={window} spans {reach:.3g} steps from tap to tap at fps={fps} and "
+                f"dilation={dilation}, but must span 1 (2 if not causal) to {MAX_TAPS}; change it "
+                "or give n_taps"
+            )
         n_taps = math.floor(reach) + 1 if causal else 2 * math.floor(reach / 2) + 1
     newest = 0 if causal else (n_taps - 1) // 2
     return dilation * np.arange(newest - n_taps + 1, newest + 1, dtype=np.int64)
@@ -53,10 +60,13 @@ class Functional:
     ----------
     offsets : ndarray of shape (n,), int64
     weights : ndarray of shape (n,)
+    derivative : int
+        Its order; 0 for a position.
     """
 
     offsets: NDArray[np.int64]
     weights: NDArray[np.float64]
+    derivative: int = 0
 
 
 def target_functional(target: str, horizon: int, fps: float | None) -> Functional:
@@ -64,7 +74,7 @@ def target_functional(target: str, horizon: int, fps: float | None) -> Functiona
     if target in DERIVATIVES:
         order = DERIVATIVES[target]
         scale = 1.0 if fps is None else float(fps) ** order
-        return Functional(np.arange(-3, 4, dtype=np.int64), scale * _STENCILS[order])
+        return Functional(np.arange(-3, 4, dtype=np.int64), scale * _STENCILS[order], order)
     return Functional(np.array([horizon if target == "next" else 0], np.int64), np.ones(1))
 
 
@@ -131,6 +141,11 @@ class Design:
         """The basis in which the problem is solved."""
         return offset_basis(len(self.offsets))
 
+    @property
+    def derivative(self) -> int:
+        """Order of the derivative that is wanted; 0 for positions and targets that are data."""
+        return 0 if self.functional is None else self.functional.derivative
+
     def penalty(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return matrix and vector of the penalty ``wᵀ matrix w - 2 wᵀ vector``.
 
@@ -148,9 +163,13 @@ class Design:
         """Return the problem of a kernel with some of the taps.
 
         It keeps as many of the constraints, the first ones, as it can and still have a choice, and
-        of the prior the sum and the first moment.
+        of the prior the sum and the first moment. A derivative of few frames is not one of where
+        they are: its weights add up to zero.
         """
-        rows = self.constraints[:, taps]
+        rows, values = self.constraints[:, taps], self.values
+        if self.derivative and not (np.ptp(self.constraints, axis=1) == 0).any():
+            rows = np.concatenate([np.ones((1, rows.shape[1])), rows])
+            values = np.append(0.0, values)
         n = min(len(rows), max(int(taps.sum()) - 1, 1))
         while n and np.linalg.matrix_rank(rows[:n]) < n:
             n -= 1
@@ -159,7 +178,7 @@ class Design:
             offsets=self.offsets[taps],
             prior=_cut(self.prior, self.offsets, taps),
             constraints=rows[:n],
-            values=self.values[:n],
+            values=values[:n],
         )
 
     def wanted(self, statistics: LagStatistics) -> NDArray[np.float64] | None:

@@ -67,8 +67,8 @@ def apply_kernels(
 
     Where taps are missing the others' weights are changed, by as little as possible, so that the
     sum and the first moment of the weights (up to the third one for derivatives) stay what they
-    are: what stands still or moves evenly gives the same as with all taps. Confidences count as
-    taps that are there in part.
+    are: what stands still or moves evenly gives the same as with all taps. Confidences, relative to
+    the largest in the window, count as taps that are there in part.
 
     Parameters
     ----------

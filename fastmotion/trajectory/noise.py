@@ -11,7 +11,7 @@ _ORDER = 5
 # Standard deviation of the fifth difference of unit white noise: the root of 10 over 5.
 _GAIN = float(np.sqrt(252))
 # Median of the size of a unit normal variable.
-_NORMAL_MEDIAN = 0.6744897501960817
+NORMAL_MEDIAN = 0.6744897501960817
 
 
 def noise_levels(sequences: Sequences) -> NDArray[np.float64]:
@@ -33,7 +33,7 @@ def noise_levels(sequences: Sequences) -> NDArray[np.float64]:
         sizes = np.abs(np.diff(frames.astype(np.float64), _ORDER, axis=0))
         known = ~np.isnan(sizes).all(axis=0)
         median = np.nanmedian if np.isnan(sizes).any() else np.median
-        levels.append(median(sizes[:, known], axis=0) / (_GAIN * _NORMAL_MEDIAN))
+        levels.append(median(sizes[:, known], axis=0) / (_GAIN * NORMAL_MEDIAN))
     return np.concatenate(levels) if levels else np.empty(0)
 
 

@@ -200,14 +200,17 @@ def fit_edges(
     Returns
     -------
     ndarray of shape (n_groups, 2, n_rows, n_taps)
-        By side and distance from the edge; zero for windows that are not cut off.
+        By side and distance from the edge; zero for windows that are not cut off, NaN for those
+        that are left too few frames for a derivative.
     """
     offsets = design.offsets
     n_rows = int(np.abs(offsets[[0, -1]]).max())
     out = np.zeros((statistics.n_groups, 2, n_rows, len(offsets)))
     for distance in range(n_rows):
         for side, there in enumerate((offsets >= -distance, offsets <= distance)):
-            if not there.all():
+            if there.sum() <= design.derivative:
+                out[:, side, distance] = np.nan
+            elif not there.all():
                 problem = build_quadratic(statistics, design.keep(there), noise, constant)
                 out[:, side, distance, there] = solve(problem)
     return out
@@ -231,7 +234,9 @@ def constant_term(statistics: LagStatistics, design: Design, noise: float) -> fl
     energies = squared_loss(statistics, design, nothing, noise)
     if design.fit_intercept:
         energies -= statistics.weights * statistics.mean_of(design.wanted(statistics)) ** 2
-    return float(energies.sum() + design.alpha * ((nothing + design.prior) ** 2).sum())
+    total, strength = design.soft_sum
+    penalties = design.alpha * ((nothing + design.prior) ** 2).sum(axis=1) + strength * total**2
+    return float((energies + penalties).sum())
 
 
 def squared_loss(

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import minimum_filter1d
 
+from fastmotion.trajectory.noise import NORMAL_MEDIAN
 from fastmotion.trajectory.sequences import Sequences, check_sequence_weights
 
 # Residuals beyond this many standard deviations count linearly: 95 % efficient for normal noise
 # (P. J. Huber, "Robust Statistics", 1981, section 4.3).
 _HUBER_DELTA = 1.345
-# Median of the size of a unit normal variable.
-_NORMAL_MEDIAN = 0.6744897501960817
 
 
 def split_weights(
@@ -72,7 +71,7 @@ def huber_weights(residuals: NDArray, groups: NDArray[np.int64]) -> NDArray[np.f
         known = ~np.isnan(sizes)
         limit = 0.0
         if known.any():
-            limit = _HUBER_DELTA * float(np.median(sizes[known])) / _NORMAL_MEDIAN
+            limit = _HUBER_DELTA * float(np.median(sizes[known])) / NORMAL_MEDIAN
         within = np.ones_like(sizes)
         if limit > 0:
             np.divide(limit, sizes, out=within, where=sizes > limit)

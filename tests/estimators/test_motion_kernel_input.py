@@ -211,21 +211,38 @@ def test_dtypes(X, method, dtype):
         getattr(MotionKernel(), method)(X.astype(dtype))
 
 
-@pytest.mark.parametrize(
-    ("sharing", "named"),
-    [
-        ("joint", r"joint \[2\] of X has no 6"),
-        ("channel", r"channel \[6, 7, 8\] of X has no 6"),
-    ],
-)
-def test_joints_that_are_missing_throughout(X, sharing, named):
+@pytest.mark.parametrize("sharing", ["all", "coordinate", "joint", "channel"])
+def test_joints_that_are_missing_throughout(X, sharing):
     lost = spoil(X, (slice(None), slice(None), 2), np.nan)
-    with pytest.raises(ValueError, match=named + ".*leave joints out, or share more"):
+    with pytest.raises(ValueError, match=r"only NaN for joint\(s\) \[2\]; leave them out"):
         MotionKernel(sharing=sharing).fit(lost)
-    assert np.isfinite(MotionKernel(sharing="all").fit(lost).coef_).all()
-    assert np.isfinite(MotionKernel(sharing=sharing, shrinkage=0.1).fit(lost).coef_).all()
-    with pytest.raises(ValueError, match=r"coordinate \[1\] of X has no 6"):
-        MotionKernel(sharing="coordinate").fit(spoil(X, (..., 1), np.nan))
+    kernel = MotionKernel(sharing=sharing, shrinkage=0.1).fit(lost)
+    assert np.isfinite(kernel.coef_).all()
+
+
+def test_coordinates_that_are_missing_throughout(X):
+    lost = spoil(X, (..., 1), np.nan)
+    with pytest.raises(ValueError, match=r"coordinate \[1\] of X has no 6.*or share more"):
+        MotionKernel(sharing="coordinate").fit(lost)
+    with pytest.raises(ValueError, match=r"channel \[1, 4, 7, 10\] of X has no 6"):
+        MotionKernel(sharing="channel").fit(lost)
+
+
+def test_labels_are_no_target(X):
+    plain = MotionKernel().fit(X)
+    for labels in (["a", "b", "c"][: len(X)], np.arange(len(X))):
+        np.testing.assert_array_equal(MotionKernel().fit(X, labels).coef_, plain.coef_)
+
+
+def test_score_of_a_kernel_of_a_target_needs_one(X):
+    with pytest.raises(ValueError, match="fitted to values y; give them to score"):
+        MotionKernel().fit(X, X).score(X)
+
+
+def test_merge_of_something_else(X):
+    kernel = MotionKernel().fit(X)
+    with pytest.raises(TypeError, match="other must be a MotionKernel, got dict"):
+        kernel.merge({})
 
 
 TARGETS = {

@@ -87,6 +87,7 @@ def filter_value(series, t, offsets, weights, edges, min_valid, order, confidenc
     values = np.array([np.nan if place is None else series[place] for place in places], float)
     trust = np.array([0.0 if place is None else confidence[place] for place in places])
     present = np.where(np.isnan(values), 0.0, trust)
+    present = present / (present.max() or 1.0)
     if present.sum() < min_valid * len(offsets) - 1e-9:
         return np.nan
     if (present < 1).any():

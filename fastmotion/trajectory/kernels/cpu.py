@@ -738,6 +738,17 @@ def _cut_off_row(
 
 
 @cpu_function
+def _scale_to_one(values):
+    """Divide by the largest, so that what is trusted most counts whole."""
+    largest = 0.0
+    for i in range(len(values)):
+        largest = max(largest, values[i])
+    if largest > 0.0:
+        for i in range(len(values)):
+            values[i] /= largest
+
+
+@cpu_function
 def _repair_row(
     out,
     frames,
@@ -794,6 +805,8 @@ def _repair_row(
                     if len(confidence):
                         present[i] = confidence[places[i], confidence_columns[channel]]
         infinite += bad > 0
+        if len(confidence):
+            _scale_to_one(present)
         out[channel] = np.nan
         if _adjust(row, present, offsets, active, moments, min_valid, scratch):
             out[channel] = _weighted_frame(places, row, frames, channel)
