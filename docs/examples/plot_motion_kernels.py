@@ -31,7 +31,9 @@ test = {activity: record(activity, seed=1) for activity in activities}
 
 kernels = {}
 for activity in activities:
-    kernel = MotionKernel(21, causal=False, target="velocity", noise="auto", fps=FPS)
+    kernel = MotionKernel(
+        21, causal=False, target="velocity", noise="auto", weight_sum=0.0, fps=FPS
+    )
     kernels[activity] = kernel.fit(train[activity].observed)
     print(f"{activity:6} noise found: {kernel.noise_:.2f} mm")
 
@@ -79,7 +81,7 @@ for label, row in rows.items():
 # candidates come from one pass over the data.
 
 search = MotionKernelCV(
-    MotionKernel(causal=False, target="velocity", noise="auto", fps=FPS),
+    MotionKernel(causal=False, target="velocity", noise="auto", weight_sum=0.0, fps=FPS),
     n_taps=(5, 9, 15, 21, 31),
     sharing=("all", "joint"),
 ).fit(train["walk"].observed)

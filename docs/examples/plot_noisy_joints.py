@@ -24,7 +24,7 @@ noisy, truth = motion.observed, motion.velocity
 # lagged frames, so that it can be taken out of them; its strength is read off the fifth
 # differences, in which smooth motion hardly shows.
 
-kernel = MotionKernel(21, causal=False, target="velocity", noise="auto", fps=fps)
+kernel = MotionKernel(21, causal=False, target="velocity", noise="auto", weight_sum=0.0, fps=fps)
 learned = kernel.fit_transform(noisy)
 print(f"noise found: {kernel.noise_:.2f} mm, true: 8.00 mm")
 

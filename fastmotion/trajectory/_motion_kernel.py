@@ -202,7 +202,9 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     Velocity in mm/s from noisy joints, without a clean example:
 
     >>> observed = make_motion("walk", noise=5.0, fps=60.0, random_state=0).observed
-    >>> kernel = MotionKernel(21, causal=False, target="velocity", noise="auto", fps=60.0)
+    >>> kernel = MotionKernel(
+    ...     21, causal=False, target="velocity", noise="auto", weight_sum=0.0, fps=60.0
+    ... )
     >>> kernel.fit_transform(observed).shape
     (1, 300, 19, 3)
     """
