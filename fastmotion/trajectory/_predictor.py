@@ -14,7 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.validation import Interval, validate_parameter_constraints
 from fastmotion.linear import solve_quadratic
 from fastmotion.trajectory._block_lags import BlockLags
-from fastmotion.trajectory.sequences import Sequences, check_sequences
+from fastmotion.trajectory.sequences import (
+    Sequences,
+    check_not_infinite,
+    check_pose,
+    check_sequence_weights,
+    check_sequences,
+)
 
 
 class LinearMotionPredictor(BaseEstimator):
@@ -34,7 +40,7 @@ class LinearMotionPredictor(BaseEstimator):
     n_taps : int, default=10
         Frames in a window, the present one among them; at least 2.
     horizons : sequence of int, default=(1,)
-        How many frames ahead to predict; at least 1 each.
+        How many frames ahead to predict; different numbers, at least 1 each.
     alpha : float, default=0.03
         Strength of the ridge in units of the mean square of what the weights multiply, so that
         neither the unit of length nor the amount of data changes its meaning. 0 is plain least
@@ -50,7 +56,7 @@ class LinearMotionPredictor(BaseEstimator):
     offsets_ : ndarray of shape (n_taps,), int64
         ``1 - n_taps, ..., 0``.
     n_windows_ : int
-        How many windows the weights were fitted to.
+        How many windows the weights were fitted to, of a weight above zero.
     n_joints_, n_coords_ : int
         Sizes of a pose.
     n_features_in_ : int
@@ -109,7 +115,12 @@ class LinearMotionPredictor(BaseEstimator):
         self.alpha = alpha
         self.axes = axes
 
-    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | Sequence[ArrayLike],
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit the weights to sequences.
 
         Parameters
@@ -117,8 +128,11 @@ class LinearMotionPredictor(BaseEstimator):
         X : array_like, list of array_like, or xarray.DataArray
             Positions, of shape (n_sequences, n_frames, n_joints, n_coords) or (n_frames, n_joints,
             n_coords), or a list of sequences of the second shape. Windows in which a value is NaN
-            are left out, as are those whose longest horizon lies beyond the sequence.
+            are left out, as are those whose longest horizon lies beyond the sequence. There are no
+            confidences: what is not to be trusted must be set to NaN.
         y : ignored
+        sample_weight : array_like of shape (n_sequences,) or None, default=None
+            How often each sequence counts; not negative.
 
         Returns
         -------
@@ -129,15 +143,20 @@ class LinearMotionPredictor(BaseEstimator):
         TypeError
             ``X`` does not hold real numbers.
         ValueError
-            A parameter is out of range, the shape is wrong, a value is infinite, or there is not
-            one complete window.
+            A parameter is out of range, a shape is wrong, a value is infinite, a weight is
+            negative or not finite, or there is not one complete window of a weight above zero.
         """
         horizons = self._check_parameters()
         sequences = self._check_input(X)
         lags = BlockLags(self.n_taps - 1 + max(horizons), sequences.n_joints * sequences.n_coords)
-        return self._learn(lags, horizons, sequences)
+        return self._learn(lags, horizons, sequences, sample_weight)
 
-    def partial_fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Self:
+    def partial_fit(
+        self,
+        X: ArrayLike | Sequence[ArrayLike],
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Add sequences to those seen so far.
 
         Parameters
@@ -145,6 +164,8 @@ class LinearMotionPredictor(BaseEstimator):
         X : array_like, list of array_like, or xarray.DataArray
             As for `fit`. No window reaches from one call to the next: pass whole sequences.
         y : ignored
+        sample_weight : array_like of shape (n_sequences,) or None, default=None
+            As for `fit`.
 
         Returns
         -------
@@ -157,12 +178,11 @@ class LinearMotionPredictor(BaseEstimator):
             or `horizons` were changed in between. What was seen before is kept.
         """
         if not hasattr(self, "coef_"):
-            return self.fit(X)
+            return self.fit(X, sample_weight=sample_weight)
         horizons = self._check_parameters()
         self._check_window((self.n_taps, horizons))
-        sequences = self._check_input(X)
-        self._check_pose(sequences)
-        return self._learn(self._lags, horizons, sequences)
+        sequences = self._check_fitted_input(X)
+        return self._learn(self._lags, horizons, sequences, sample_weight)
 
     def merge(self, other: LinearMotionPredictor) -> Self:
         """Add the sequences that another predictor was fitted to.
@@ -226,8 +246,7 @@ class LinearMotionPredictor(BaseEstimator):
             The shape is wrong or a value infinite.
         """
         check_is_fitted(self)
-        sequences = self._check_input(X)
-        self._check_pose(sequences)
+        sequences = self._check_fitted_input(X)
         n_horizons, *pose = self.coef_.shape[:3]
         out = np.empty((*sequences.frames.shape, n_horizons), sequences.frames.dtype)
         for rows, _, predictions in self._predictions(sequences):
@@ -260,8 +279,7 @@ class LinearMotionPredictor(BaseEstimator):
             moves.
         """
         check_is_fitted(self)
-        sequences = self._check_input(X)
-        self._check_pose(sequences)
+        sequences = self._check_fitted_input(X)
         n_taps, horizons = self._window
         error, motion = np.zeros((2, len(horizons)))
         for _, poses, predictions in self._predictions(sequences):
@@ -284,25 +302,23 @@ class LinearMotionPredictor(BaseEstimator):
             self._parameter_constraints, self.get_params(deep=False), type(self).__name__
         )
         horizons = tuple(self.horizons)
-        if not horizons or not all(isinstance(h, Integral) and h >= 1 for h in horizons):
+        is_whole = all(isinstance(h, Integral) and int(h) >= 1 for h in horizons)
+        if not horizons or not is_whole or len(set(horizons)) < len(horizons):
             raise ValueError(
-                f"horizons must be whole numbers of frames, at least 1 each, got {self.horizons!r}"
+                "horizons must be different whole numbers of frames, at least 1 each, got "
+                f"{self.horizons!r}"
             )
         return tuple(int(h) for h in horizons)
 
     def _check_input(self, X: ArrayLike | Sequence[ArrayLike]) -> Sequences:
         sequences = check_sequences(X, axes=self.axes)
-        if np.isinf(sequences.frames).any():
-            raise ValueError("X must not be infinite; missing values are NaN")
+        check_not_infinite(sequences)
         return sequences
 
-    def _check_pose(self, sequences: Sequences) -> None:
-        got, wanted = sequences.frames.shape[1:], (self.n_joints_, self.n_coords_)
-        if got != wanted:
-            raise ValueError(
-                f"X must have {wanted[0]} joints of {wanted[1]} coordinates as in fit, got "
-                f"{got[0]} of {got[1]}"
-            )
+    def _check_fitted_input(self, X: ArrayLike | Sequence[ArrayLike]) -> Sequences:
+        sequences = self._check_input(X)
+        check_pose(sequences, self.n_joints_, self.n_coords_)
+        return sequences
 
     def _check_window(self, window: tuple[int, tuple[int, ...]]) -> None:
         if self._window != window:
@@ -311,8 +327,15 @@ class LinearMotionPredictor(BaseEstimator):
                 "call fit for others"
             )
 
-    def _learn(self, lags: BlockLags, horizons: tuple[int, ...], sequences: Sequences) -> Self:
-        lags.update(_motions(sequences, self.n_taps + max(horizons)))
+    def _learn(
+        self,
+        lags: BlockLags,
+        horizons: tuple[int, ...],
+        sequences: Sequences,
+        sample_weight: ArrayLike | None,
+    ) -> Self:
+        weights = _weights_of(sequences, sample_weight)
+        lags.update(_motions(sequences, weights, self.n_taps + max(horizons)))
         if not lags.n_windows:
             raise ValueError(_why_no_window(sequences, self.n_taps, max(horizons)))
         self._lags = lags
@@ -386,21 +409,41 @@ def _flat(frames: NDArray) -> NDArray[np.float64]:
     return frames.reshape(len(frames), -1).astype(np.float64, copy=False)
 
 
-def _motions(sequences: Sequences, min_frames: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the changes from frame to frame of runs of frames without NaN."""
+def _weights_of(sequences: Sequences, sample_weight: ArrayLike | None) -> NDArray[np.float64]:
+    if sample_weight is None:
+        return np.ones(sequences.n_sequences)
+    weights, kind = check_sequence_weights(sample_weight, sequences)
+    if kind != "sequence":
+        raise ValueError(
+            f"sample_weight must have one weight for each of {sequences.n_sequences} sequences, "
+            f"got one for each {kind}; set frames to NaN that shall not count"
+        )
+    return weights
+
+
+def _motions(
+    sequences: Sequences, weights: NDArray[np.float64], min_frames: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the changes from frame to frame of runs of frames without NaN.
+
+    They come times the root of the weight of their sequence, so that products have the weight.
+    """
     is_complete = ~np.isnan(sequences.frames).any(axis=(1, 2))
-    for start, stop in zip(sequences.starts, sequences.stops):
+    for start, stop, weight in zip(sequences.starts, sequences.stops, weights):
+        if not weight:
+            continue
         edges = np.diff(is_complete[start:stop].astype(np.int8), prepend=0, append=0)
         for begin, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)):
             if end - begin >= min_frames:
                 # The difference of float32 positions far from the origin is exact in float64.
-                yield np.diff(_flat(sequences.frames[start + begin : start + end]), axis=0)
+                poses = _flat(sequences.frames[start + begin : start + end])
+                yield np.sqrt(weight) * np.diff(poses, axis=0)
 
 
 def _why_no_window(sequences: Sequences, n_taps: int, ahead: int) -> str:
     wanted = (
         f"X must hold at least one run of {n_taps + ahead} frames ({n_taps} taps and a horizon of "
-        f"{ahead}) without NaN"
+        f"{ahead}) without NaN, of a weight above zero"
     )
     is_absent = np.isnan(sequences.frames).any(axis=2).all(axis=0)
     if is_absent.any():

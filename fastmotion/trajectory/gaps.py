@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator, make_interp_spline
 from scipy.linalg import cho_factor, cho_solve, toeplitz
 
-from fastmotion.trajectory.sequences import Sequences, check_sequences
+from fastmotion.trajectory.sequences import Sequences, check_not_infinite, check_sequences
 
 __all__ = ["interpolate_gaps"]
 
@@ -60,7 +60,9 @@ def interpolate_gaps(
     ----------
     X : array_like, list of array_like, or xarray.DataArray
         Positions, of shape (n_sequences, n_frames, n_joints, n_coords) or (n_frames, n_joints,
-        n_coords), or a list of sequences of the second shape. It stays as it is.
+        n_coords), or a list of sequences of the second shape. It stays as it is. NaN is missing;
+        what a confidence says is not to be trusted must be set to NaN beforehand, such as by
+        ``X[confidence < 0.5] = numpy.nan`` on a copy.
     method : {"kernel", "spline", "pchip", "linear"}, default="kernel"
         "kernel" takes the linear combination of the frames around a gap that is best for the
         motion which the data shows where nothing is missing; see Notes. "spline" is the cubic
@@ -111,8 +113,7 @@ def interpolate_gaps(
         raise ValueError(f"method must be one of {list(_FILLS)}, got {method!r}")
     _check_max_gap(max_gap)
     sequences = check_sequences(X, axes=axes)
-    if np.isinf(sequences.frames).any():
-        raise ValueError("X must not be infinite; missing values are NaN")
+    check_not_infinite(sequences)
     out = sequences.frames.copy()
     gaps = _find_gaps(sequences, max_gap)
     if len(gaps.start):

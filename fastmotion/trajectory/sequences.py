@@ -14,6 +14,8 @@ from fastmotion.core.validation import as_real_array, import_optional
 __all__ = [
     "Sequences",
     "check_confidence",
+    "check_not_infinite",
+    "check_pose",
     "check_sequence_weights",
     "check_sequences",
     "check_target",
@@ -314,6 +316,43 @@ def check_sequences(
     stops = np.cumsum(lengths, dtype=np.int64)
     counts = tuple(block.shape[0] for block in blocks)
     return Sequences(_join(blocks), stops - lengths, stops, tuple(layouts), counts, is_list)
+
+
+def check_pose(sequences: Sequences, n_joints: int, n_coords: int) -> None:
+    """Check that the sequences have the joints and coordinates of those of a fit.
+
+    Parameters
+    ----------
+    sequences : Sequences
+    n_joints, n_coords : int
+        Sizes of a pose in the fit.
+
+    Raises
+    ------
+    ValueError
+        They have others.
+    """
+    if (sequences.n_joints, sequences.n_coords) != (n_joints, n_coords):
+        raise ValueError(
+            f"X must have {n_joints} joints of {n_coords} coordinates as in fit, got "
+            f"{sequences.n_joints} of {sequences.n_coords}"
+        )
+
+
+def check_not_infinite(sequences: Sequences) -> None:
+    """Check that no value is infinite, for those that do not notice as they go.
+
+    Parameters
+    ----------
+    sequences : Sequences
+
+    Raises
+    ------
+    ValueError
+        A value is infinite.
+    """
+    if np.isinf(sequences.frames).any():
+        raise ValueError("X must not hold infinite values; mark missing values with NaN")
 
 
 def check_target(

@@ -111,6 +111,31 @@ def test_partial_fit_and_merge_give_what_fit_gives(rng):
         np.testing.assert_allclose(other.coef_, whole.coef_, atol=1e-12)
 
 
+def test_weights_are_how_often_sequences_count(rng):
+    X = walks(rng, lengths=(40, 23, 57, 30))
+    weighed = LinearMotionPredictor(4).fit(X, sample_weight=[2, 1, 0, 3])
+    repeated = LinearMotionPredictor(4).fit([X[i] for i in (0, 0, 1, 3, 3, 3)])
+    np.testing.assert_allclose(weighed.coef_, repeated.coef_, atol=1e-12)
+    assert weighed.n_windows_ == LinearMotionPredictor(4).fit([X[0], X[1], X[3]]).n_windows_
+    parts = LinearMotionPredictor(4).partial_fit(X[:2], sample_weight=[2, 1])
+    parts.partial_fit(X[2:], sample_weight=[0, 3])
+    np.testing.assert_allclose(parts.coef_, weighed.coef_, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, -1, 1], "sample_weight must be finite and not negative"),
+        ([1, 1], "sample_weight must have one of the shapes"),
+        (np.ones(120), "one weight for each of 3 sequences, got one for each frame"),
+        ([0, 1, 0], "run of 31 frames"),
+    ],
+)
+def test_wrong_weights(rng, weights, message):
+    with pytest.raises(ValueError, match=message):
+        LinearMotionPredictor(30).fit(walks(rng), sample_weight=weights)
+
+
 def test_many_segments_are_summed_in_batches(rng):
     X = walks(rng, lengths=(9,) * 150)
     predictor = LinearMotionPredictor(3, horizons=(2,)).fit(X)
@@ -221,9 +246,10 @@ def test_alpha_draws_to_a_pose_that_stays(rng):
         ({"n_taps": 1}, "'n_taps' parameter"),
         ({"alpha": -1}, "'alpha' parameter"),
         ({"horizons": 3}, "'horizons' parameter"),
-        ({"horizons": ()}, "horizons must be whole numbers of frames"),
+        ({"horizons": ()}, "horizons must be different whole numbers of frames"),
+        ({"horizons": (3, 3)}, r"horizons must be different .* got \(3, 3\)"),
         ({"horizons": (0,)}, "at least 1 each, got"),
-        ({"horizons": (1.5,)}, "horizons must be whole numbers of frames"),
+        ({"horizons": (1.5,)}, "horizons must be different whole numbers of frames"),
         ({"n_taps": 60}, "61 frames .* got sequences of up to 57 frames; choose fewer taps"),
         ({"horizons": (100,)}, "a horizon of 100"),
         ({"axes": ("joint", "coord")}, "axes must name"),
@@ -237,7 +263,7 @@ def test_parameter_out_of_range_is_an_error(rng, parameters, message):
 def test_input_that_cannot_be_fitted_is_an_error(rng):
     X = walks(rng)
     X[0][3, 1, 0] = np.inf
-    with pytest.raises(ValueError, match="X must not be infinite"):
+    with pytest.raises(ValueError, match="X must not hold infinite values; mark"):
         LinearMotionPredictor(3).fit(X)
     X = np.ones((30, 3, 2))
     X[:, 1, 0] = np.nan
