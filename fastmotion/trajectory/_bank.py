@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,10 +30,66 @@ from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
 from fastmotion.trajectory.kernels import kernels_for
 from fastmotion.trajectory.lags import LagStatistics, channel_groups, collect_lags
 from fastmotion.trajectory.pooling import POOLS, cell_names, pool
-from fastmotion.trajectory.sequences import Sequences, check_confidence, check_sequences
+from fastmotion.trajectory.sequences import (
+    Sequences,
+    check_confidence,
+    check_pose,
+    check_sequences,
+)
+from fastmotion.trajectory.weighting import split_weights
 
 # Outputs of the kernels that are made before they are pooled, in bytes.
 _BATCH_BYTES = 1 << 25
+
+_logger = logging.getLogger(__name__)
+
+
+# Names, kernels, and further attributes that only some kinds of kernels have.
+_Learned = tuple[list[str], list[Taps], dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What kernels are learned from: weighted windows from a first to a last offset."""
+
+    sequences: Sequences
+    reach: tuple[int, int]
+    window_weights: NDArray[np.float64] | None
+    sequence_weights: NDArray[np.float64]
+    n_jobs: int | None
+    device: Device
+
+    def collect(self, members: NDArray[np.bool_], whose: str = "") -> LagStatistics:
+        """Return the sums over the windows of some sequences, whose name an error has."""
+        sequences = self.sequences
+        first, last = self.reach
+        stats = collect_lags(
+            sequences,
+            channel_groups("all", sequences.n_joints, sequences.n_coords),
+            last - first + 1,
+            last,
+            row_weights=self.window_weights,
+            sequence_weights=self.sequence_weights * members,
+            n_jobs=self.n_jobs,
+            device=self.device,
+        )
+        if not stats.n_windows[0]:
+            lengths = sequences.lengths[members]
+            raise ValueError(
+                f"the sequences{whose} must hold at least one window of {stats.n_lags} frames "
+                "without NaN, of a weight above zero, which the largest scale and dilation need, "
+                f"got sequences of up to {lengths.max()} frames; choose smaller ones"
+            )
+        return stats
+
+
+def _is_pooled(bank: MotionKernelBank) -> bool:
+    if bank.pooling is None:
+        raise AttributeError(
+            "there are names of features with pooling only; without, kernel_names_ has those of "
+            "the last axis"
+        )
+    return True
 
 
 class MotionKernelBank(TransformerMixin, BaseEstimator):
@@ -54,7 +112,8 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         order of the polynomial. Each comes once for each dilation.
     learned : {"next", "class"} or None, default="next"
         - "next": each kernel predicts the frame that comes `horizon` frames after the newest one
-          that it reads, by least squares over all joints and sequences;
+          that it reads, by least squares over all joints and sequences among the weights that add
+          up to one: a shift of all positions is a shift of the output;
         - "class": for each label in ``y``, the kernel whose weights add up to zero and to the
           energy of whose output the sequences of that label contribute most; with 2 taps there is
           but one such kernel, the difference, for all labels;
@@ -71,7 +130,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
     cross_scale_penalty : float, default=0.0
         Weight of the squared similarity of every two kernels that learn "next", beside their
         squared errors, each in units of the error of repeating the newest frame. The kernels then
-        predict less well and differ more; the weights of each add up to 1, so that none escapes the
+        predict less well and differ more. As the weights of each add up to one, none escapes the
         penalty by shrinking.
     similarity : {"weights", "outputs"}, default="weights"
         What that penalty holds down: the cosine of the weights, aligned by the frames that they
@@ -79,13 +138,15 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         the correlation of the motions that the kernels predict.
     pooling : sequence of {"mean", "std", "min", "max", "energy"}, str or None, default=None
         Statistics of the outputs over the frames of each sequence; "energy" is the mean square.
-        None keeps the frames.
+        None keeps the frames; as the output is then no table, `set_output` and
+        `get_feature_names_out` are there with pooling only.
     pyramid : sequence of int, default=(1,)
         Into how many parts of equal length sequences are cut for pooling; (1, 2, 4) pools the
         whole, its halves and its quarters.
     fill_value : float, default=0.0
-        Pooled feature of a part of a sequence without any valid output; NaN leaves the choice to an
-        imputer.
+        Pooled feature of a joint in a part of a sequence where it has no valid output. 0 keeps
+        classifiers running, but to them it is a joint that stands still, at the origin for kernels
+        of positions; the log then has a warning. NaN leaves the choice to an imputer.
     fps : float or None, default=None
         Frames per second: fixed kernels then give derivatives per second instead of per frame.
     edges : {"refit", "nearest", "reflect", "valid"}, default="refit"
@@ -133,6 +194,9 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
     The sums of products of lagged frames over the longest window, collected in one pass, serve all
     scales and dilations (of each class, with learned="class"); sequences shorter than that window
     take no part in learning.
+
+    A "next" kernel is that of a `MotionKernel` with ``weight_sum=1``: where positions lie far from
+    the origin, even a sum of 1.0001 would show in every feature.
 
     The penalty is quadratic in the weights of one kernel while the others stay. One after the
     other is therefore set to its optimum in closed form, over and over, until the objective no
@@ -231,7 +295,13 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.device = device
 
-    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | Sequence[ArrayLike],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        confidence: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> Self:
         """Learn the kernels.
 
         Parameters
@@ -242,6 +312,12 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             are left out, each coordinate of each joint by itself.
         y : array_like of shape (n_sequences,) or None, default=None
             Labels, for learned="class"; ignored otherwise.
+        sample_weight : array_like or None, default=None
+            What sequences weigh in what is learned, of shape (n_sequences,), or what the windows
+            of each frame do, of shape (total_frames,) or (total_frames, n_joints), or like ``X``
+            without coordinates. Not negative.
+        confidence : like ``X`` without coordinates, or None, default=None
+            From 0 (missing) to 1; a window weighs as much as its least certain frame.
 
         Returns
         -------
@@ -252,33 +328,65 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         TypeError
             ``X`` does not hold real numbers.
         ValueError
-            A parameter is out of range or unknown, a shape is wrong, a value is infinite, a joint
-            has no value in any frame, no sequence is as long as the longest window, or the labels
-            are missing or do not fit.
+            A parameter is out of range or unknown, a shape is wrong, a value is infinite, a weight
+            or confidence is out of range, a joint has no value in any frame, no sequence is as long
+            as the longest window or has as many frames as the pyramid has parts, the labels are
+            missing or do not fit, or nothing moves that learned="class" could learn from. What was
+            fitted before stays.
         RuntimeError
             The device is not available.
         """
         self._check_parameters()
-        self._forget()
         device = self._resolve_device(X)
         sequences = check_sequences(X, axes=self.axes)
+        trust = check_confidence(confidence, sequences, self.axes)
         _check_joints(sequences)
         fixed_names, fixed_taps = self._fixed_kernels()
+        source = self._source(sequences, sample_weight, trust, device)
         if self.learned == "next":
-            names, taps = self._learn_next(sequences, device)
+            names, taps, found = self._learn_next(source)
         elif self.learned == "class":
-            names, taps = self._learn_class(sequences, y, device)
+            names, taps, found = self._learn_class(source, y)
         else:
-            names, taps = [], []
+            names, taps, found = [], [], {}
+        taps = [*taps, *fixed_taps]
+        _check_lengths(sequences, self._least_frames(taps), any)
+        self._forget()
         self.kernel_names_ = [*names, *fixed_names]
-        self._taps = [*taps, *fixed_taps]
-        self.kernels_ = [(kernel.offsets, kernel.weights[0]) for kernel in self._taps]
-        before, after = self._reach()
-        _check_lengths(sequences, before + after + 1, any)
+        self._taps = taps
+        self.kernels_ = [(kernel.offsets, kernel.weights[0]) for kernel in taps]
         self.device_ = str(device)
         self.n_joints_, self.n_coords_ = sequences.n_joints, sequences.n_coords
         self.n_features_in_ = self.n_joints_ * self.n_coords_
+        for name, value in found.items():
+            setattr(self, name, value)
         return self
+
+    def fit_transform(
+        self,
+        X: ArrayLike | Sequence[ArrayLike],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        confidence: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> Any:
+        """Learn the kernels and run them over the sequences, both with the same confidence.
+
+        Parameters
+        ----------
+        X, y, sample_weight, confidence
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray, list of ndarray, or xarray.DataArray
+            As by `transform`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `fit` and `transform`.
+        """
+        return self.fit(X, y, sample_weight, confidence).transform(X, confidence)
 
     def transform(
         self,
@@ -319,9 +427,9 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         self._check_parameters()
         device = self._resolve_device(X)
         sequences = check_sequences(X, axes=self.axes)
-        self._check_pose(sequences)
+        check_pose(sequences, self.n_joints_, self.n_coords_)
         trust = check_confidence(confidence, sequences, self.axes)
-        before, after = self._reach() if self.edges == "valid" else (0, 0)
+        before, after = _reach(self._taps) if self.edges == "valid" else (0, 0)
         if self.pooling is not None:
             _check_lengths(sequences, before + after + max(self._pyramid()), all)
             return self._pooled(sequences, trust, before, after, device)
@@ -332,8 +440,10 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         out = sequences.restore(values[kept], lengths, first=before, extra_dims=("kernel",))
         return self._with_kernel_names(out)
 
+    # scikit-learn offers set_output, and makes data frames, where there are names of columns.
+    @available_if(_is_pooled)
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Return the names of the features.
+        """Return the names of the features, with pooling; without, see ``kernel_names_``.
 
         Parameters
         ----------
@@ -342,17 +452,17 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_features,), object
-            With pooling the columns, such as "next3_joint0_x_std_1of1": kernel, joint, coordinate
-            (a number beyond three), statistic and part of the sequence. Without, the kernels.
+            The columns, such as "next3_joint0_x_std_1of1": kernel, joint, coordinate (a number
+            beyond three), statistic and part of the sequence.
 
         Raises
         ------
+        AttributeError
+            There is no pooling.
         sklearn.exceptions.NotFittedError
             It was not fitted.
         """
         check_is_fitted(self)
-        if self.pooling is None:
-            return np.array(self.kernel_names_, object)
         coords = "xyz" if self.n_coords_ <= 3 else range(self.n_coords_)
         names = [
             f"{kernel}_joint{joint}_{coord}_{statistic}_{cell}"
@@ -373,9 +483,12 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         _whole_numbers(self.scales, "scales", 2 if self.learned == "class" else 1)
         _whole_numbers(self.dilations, "dilations", 1)
         self._pyramid()
-        unknown = [name for name in self._pools() if name not in POOLS]
-        if unknown or (self.pooling is not None and not self._pools()):
-            raise ValueError(f"pooling must be some of {list(POOLS)}, got {self.pooling!r}")
+        pools = self._pools()
+        is_unknown = any(name not in POOLS for name in pools)
+        if is_unknown or len(set(pools)) < len(pools) or (self.pooling is not None and not pools):
+            raise ValueError(
+                f"pooling must be some of {list(POOLS)}, each once, got {self.pooling!r}"
+            )
         if self.learned is None and not self.fixed:
             raise ValueError(
                 "there are no kernels: learned is None and fixed is empty; name some in fixed"
@@ -396,14 +509,6 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         device = resolve_device(self.device, X)
         kernels_for(device.kind)  # raises now, before any work, if it has none
         return device
-
-    def _check_pose(self, sequences: Sequences) -> None:
-        got, wanted = sequences.frames.shape[1:], (self.n_joints_, self.n_coords_)
-        if got != wanted:
-            raise ValueError(
-                f"X must have {wanted[0]} joints of {wanted[1]} coordinates as in fit, got "
-                f"{got[0]} of {got[1]}"
-            )
 
     # Kernels
 
@@ -436,75 +541,67 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             for scale in _whole_numbers(self.scales, "scales", 1)
         ]
 
-    def _learn_next(self, sequences: Sequences, device: Device) -> tuple[list[str], list[Taps]]:
+    def _source(
+        self,
+        sequences: Sequences,
+        sample_weight: ArrayLike | None,
+        trust: NDArray | None,
+        device: Device,
+    ) -> _Source:
+        offsets = np.concatenate([offsets for *_, offsets in self._learned_windows()])
+        ahead = self.horizon if self.learned == "next" else 0
+        reach = int(offsets.min()), int(offsets.max()) + ahead
+        rows, weights = split_weights(sample_weight, trust, sequences, reach)
+        weights = np.ones(sequences.n_sequences) if weights is None else weights
+        return _Source(sequences, reach, rows, weights, self.n_jobs, device)
+
+    def _learn_next(self, source: _Source) -> _Learned:
         windows = self._learned_windows()
         names = [_dilated_name(f"next{scale}", dilation) for scale, dilation, _ in windows]
         goals = [int(offsets[-1]) + self.horizon for *_, offsets in windows]
-        stats = self._collect(sequences, [offsets for *_, offsets in windows], max(goals), device)
-        keeps_sum = self.cross_scale_penalty > 0
+        stats = source.collect(np.ones(source.sequences.n_sequences, bool))
         problems = [
-            Prediction.of_frame(stats, offsets, goal, self.alpha, keeps_sum)
+            Prediction.of_frame(stats, offsets, goal, self.alpha)
             for (*_, offsets), goal in zip(windows, goals)
         ]
         similarity = Similarity(stats, problems, self.similarity)
-        weights, self.objective_trace_ = solve_apart(problems, similarity, self.cross_scale_penalty)
-        self.similarity_ = similarity.cosines(weights)
+        weights, trace = solve_apart(problems, similarity, self.cross_scale_penalty)
         taps = [
-            prediction_taps(stats, problem, row, goal, self.alpha, keeps_sum)
+            prediction_taps(stats, problem, row, goal, self.alpha)
             for problem, row, goal in zip(problems, weights, goals)
         ]
-        return names, taps
+        found = {"objective_trace_": trace, "similarity_": similarity.cosines(weights)}
+        return names, taps, found
 
-    def _learn_class(
-        self, sequences: Sequences, y: ArrayLike | None, device: Device
-    ) -> tuple[list[str], list[Taps]]:
-        labels = _check_labels(y, sequences)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
+    def _learn_class(self, source: _Source, y: ArrayLike | None) -> _Learned:
+        labels = _check_labels(y, source.sequences)
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
             raise ValueError(
                 f"y must hold at least two labels for learned='class', got {labels[0]} alone"
             )
         windows = self._learned_windows()
-        furthest = max(int(offsets[-1]) for *_, offsets in windows)
-        stats = []
-        for code, label in enumerate(self.classes_):
-            members = sequences.select(codes == code)
-            offsets = [offsets for *_, offsets in windows]
-            stats.append(self._collect(members, offsets, furthest, device, f" of label {label}"))
+        stats = [
+            source.collect(codes == code, f" of label {label}")
+            for code, label in enumerate(classes)
+        ]
         names, taps = [], []
         for scale, dilation, taken in windows:
             rows = class_kernels(stats, taken, self.alpha)
             base = _dilated_name(f"class{scale}", dilation)
-            names += [f"{base}_{c}" for c in self.classes_] if len(rows) > 1 else [base]
+            names += [f"{base}_{c}" for c in classes] if len(rows) > 1 else [base]
             taps += [Taps(taken, row[np.newaxis]) for row in rows]
-        return names, taps
-
-    def _collect(
-        self,
-        sequences: Sequences,
-        windows: Sequence[NDArray[np.int64]],
-        furthest: int,
-        device: Device,
-        whose: str = "",
-    ) -> LagStatistics:
-        """Return the sums over windows from the first of the offsets to the furthest."""
-        n_lags = furthest - min(int(offsets[0]) for offsets in windows) + 1
-        groups = channel_groups("all", sequences.n_joints, sequences.n_coords)
-        stats = collect_lags(sequences, groups, n_lags, furthest, n_jobs=self.n_jobs, device=device)
-        if not stats.n_windows[0]:
-            raise ValueError(
-                f"the sequences{whose} must hold at least one window of {n_lags} frames without "
-                f"NaN, which the largest scale and dilation need, got sequences of up to "
-                f"{sequences.lengths.max()} frames; choose smaller ones"
-            )
-        return stats
+        return names, taps, {"classes_": classes}
 
     # Outputs
 
-    def _reach(self) -> tuple[int, int]:
-        """Return how many frames before and after its own the kernels read."""
-        offsets = np.concatenate([kernel.offsets for kernel in self._taps])
-        return max(0, -int(offsets.min())), max(0, int(offsets.max()))
+    def _least_frames(self, taps: list[Taps]) -> int:
+        """Return how long a sequence must be for a window of all kernels, and for the pyramid."""
+        n_frames = sum(_reach(taps)) + 1
+        if self.pooling is None:
+            return n_frames
+        n_parts = max(self._pyramid())
+        return n_frames + n_parts - 1 if self.edges == "valid" else max(n_frames, n_parts)
 
     def _outputs(self, sequences: Sequences, confidence: NDArray | None, device: Device) -> NDArray:
         """Return the outputs of the kernels, (total_frames, n_joints, n_coords, n_kernels)."""
@@ -538,8 +635,25 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             kept = _rows(batch.starts + before, lengths) if before + after else slice(None)
             outputs = np.moveaxis(self._outputs(batch, trust, device), -1, 0)
             values = outputs.reshape(*outputs.shape[:2], n_channels)[:, kept]
-            out[part] = pool(values, lengths, pools, pyramid, self.fill_value)
-        return out.reshape(len(out), -1)
+            out[part] = pool(values, lengths, pools, pyramid)
+        out = out.reshape(len(out), -1)
+        self._fill(out)
+        return out
+
+    def _fill(self, features: NDArray) -> None:
+        """Fill features of what has no value, and tell so unless it stays without one."""
+        is_empty = np.isnan(features)
+        if np.isnan(self.fill_value) or not is_empty.any():
+            return
+        _logger.warning(
+            "%d of %d sequences have parts in which a joint has no valid output; %d features are "
+            "fill_value=%g (fill_value=nan leaves them to an imputer)",
+            is_empty.any(axis=1).sum(),
+            len(features),
+            is_empty.sum(),
+            self.fill_value,
+        )
+        features[is_empty] = self.fill_value
 
     def _with_kernel_names(self, values: Any) -> Any:
         """Give the axis of the kernels in a DataArray its coordinates."""
@@ -559,6 +673,12 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         return tags
 
 
+def _reach(taps: list[Taps]) -> tuple[int, int]:
+    """Return how many frames before and after its own the kernels read."""
+    offsets = np.concatenate([kernel.offsets for kernel in taps])
+    return max(0, -int(offsets.min())), max(0, int(offsets.max()))
+
+
 def _dilated_name(name: str, dilation: int) -> str:
     return name if dilation == 1 else f"{name}_dilation{dilation}"
 
@@ -567,8 +687,12 @@ def _as_entry(entry: Any) -> tuple:
     """Return a kernel of `fixed` as a tuple of name, number of taps and order, where given."""
     parts = (entry,) if isinstance(entry, str) else entry
     is_tuple = isinstance(parts, tuple | list) and 1 <= len(parts) <= 3
-    if not is_tuple or not isinstance(parts[0], str):
-        raise ValueError(f"fixed must hold names, or tuples (name, n_taps, order), got {entry!r}")
+    is_named = is_tuple and isinstance(parts[0], str)
+    if not is_named or not all(n is None or isinstance(n, Integral) for n in parts[1:]):
+        raise ValueError(
+            f"fixed must hold names, or tuples (name, n_taps, order) with whole numbers, got "
+            f"{entry!r}"
+        )
     return tuple(parts)
 
 

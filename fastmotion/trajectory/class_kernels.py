@@ -11,6 +11,8 @@ from fastmotion.trajectory.lags import LagStatistics, offset_basis
 # Directions in which all classes together move by less than this part of the largest motion are
 # rounding.
 _RANK_CUT = 1e-10
+# Motion that is this small beside the positions is their rounding.
+_ROUNDING = 16 * np.finfo(np.float64).eps
 # A moment is zero if it is this small beside the sum of its terms' sizes.
 _ZERO_MOMENT = 1e-6
 
@@ -30,12 +32,22 @@ def class_kernels(
         Of unit length, the first moment that is not zero positive: the output of what moves evenly
         along an axis is then positive. Two taps leave one kernel, the difference, for all classes;
         it comes once.
+
+    Raises
+    ------
+    ValueError
+        Nothing moves.
     """
     lags, basis = stats[0].lags_of(offsets), offset_basis(len(offsets))
     grams = np.array([part.rotated_gram(lags, basis)[0, 1:, 1:] for part in stats])
     total = grams.sum(axis=0)
     total += alpha * total.trace() / len(total) * np.eye(len(total))
     sizes, axes = eigh(total)
+    if sizes[-1] <= _ROUNDING**2 * len(offsets) * sum(part.masses[0] for part in stats):
+        raise ValueError(
+            "X must move for learned='class', got sequences in which nothing moves from one tap to "
+            f"the next, {offsets[1] - offsets[0]} frame(s) apart"
+        )
     kept = sizes > _RANK_CUT * sizes[-1]
     white = axes[:, kept] / np.sqrt(sizes[kept])
     rows = np.array([white @ eigh(white.T @ gram @ white)[1][:, -1] for gram in grams])

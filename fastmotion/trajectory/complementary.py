@@ -29,18 +29,18 @@ class Prediction:
     """A kernel's least-squares problem of predicting a frame, for windows of known sums.
 
     The loss is the squared error in units of that of the kernel `hold`, which predicts that nothing
-    moves. It is a quadratic form of what the weights differ from it by, seen in a basis that keeps
-    large offsets of the positions apart from their motion.
+    moves. It is a quadratic form of what the weights differ from it by. They add up to one as its
+    do, so that a shift of all positions is one of the output and nothing else.
 
     Attributes
     ----------
     offsets : ndarray of shape (n_taps,), int64
     hold : ndarray of shape (n_taps,)
         One at the tap nearest to the frame that is predicted.
-    basis : ndarray of shape (n_taps, n_axes)
-        What may be added to `hold`.
-    gram : ndarray of shape (n_axes, n_axes)
-    moment : ndarray of shape (n_axes,)
+    basis : ndarray of shape (n_taps, n_taps - 1)
+        What may be added to `hold`: weights that add up to zero.
+    gram : ndarray of shape (n_taps - 1, n_taps - 1)
+    moment : ndarray of shape (n_taps - 1,)
     """
 
     offsets: NDArray[np.int64]
@@ -56,22 +56,18 @@ class Prediction:
         offsets: NDArray[np.int64],
         goal: int,
         alpha: float,
-        keeps_sum: bool,
     ) -> Prediction:
-        """Predict the frame at the offset `goal`.
-
-        A ridge `alpha` pulls to `hold`; `keeps_sum` makes the weights add up to one, as its do.
-        """
+        """Predict the frame at the offset `goal`; a ridge `alpha` pulls to `hold`."""
         hold = (offsets == offsets[np.abs(goal - offsets).argmin()]).astype(np.float64)
         change = np.zeros(stats.n_lags)
         change[stats.anchor - goal] += 1
         change[stats.lags_of(offsets)] -= hold
         unit = stats.sum_of_squares(change)[0] or 1.0
-        lags, basis = stats.lags_of(offsets), offset_basis(len(offsets))
-        gram = stats.rotated_gram(lags, basis)[0] / unit + alpha * np.eye(len(offsets))
-        moment = stats.rotated_moment(lags, basis, change)[0] / unit
-        free = slice(1 if keeps_sum else 0, None)
-        return cls(offsets, hold, basis[:, free], gram[free, free], moment[free])
+        # Weights that add up to zero do not see where the windows lie.
+        lags, basis = stats.lags_of(offsets), offset_basis(len(offsets))[:, 1:]
+        gram = basis.T @ stats.gram[0][np.ix_(lags, lags)] @ basis / unit
+        moment = basis.T @ stats.gram[0][lags] @ change / unit
+        return cls(offsets, hold, basis, gram + alpha * np.eye(len(gram)), moment)
 
     def solve(self, penalties: NDArray[np.float64] | None = None, origin: Any = 0) -> NDArray:
         """Return the weights that minimise the loss and ``|penalties @ (weights - origin)|²``."""
@@ -96,7 +92,6 @@ def prediction_taps(
     weights: NDArray[np.float64],
     goal: int,
     alpha: float,
-    keeps_sum: bool,
 ) -> Taps:
     """Return a kernel with the weights that suit windows that the ends of a sequence cut off."""
     offsets = problem.offsets
@@ -107,7 +102,7 @@ def prediction_taps(
         # Between one tap's place and the next, the same taps are there.
         for place, following in pairwise(np.unique(places[places >= 0])):
             kept = places <= place
-            part = Prediction.of_frame(stats, offsets[kept], goal, alpha, keeps_sum)
+            part = Prediction.of_frame(stats, offsets[kept], goal, alpha)
             edge_weights[side, place:following, 0, kept] = part.solve()[:, np.newaxis]
     return Taps(offsets, weights[np.newaxis], edge_weights)
 

@@ -23,7 +23,6 @@ def pool(
     lengths: NDArray[np.int64],
     pools: Sequence[str],
     pyramid: Sequence[int],
-    fill_value: float,
 ) -> NDArray:
     """Return statistics of each sequence and of its parts.
 
@@ -37,13 +36,11 @@ def pool(
         "energy" is the mean square.
     pyramid : sequence of int
         For each number, sequences are cut into so many parts of equal length, to within a row.
-    fill_value : float
-        The statistics of parts without any value.
 
     Returns
     -------
     ndarray of shape (n_sequences, n_kernels, n_channels, n_pools, n_cells)
-        Of the dtype of the values; sums are float64.
+        Of the dtype of the values; sums are float64. NaN for parts without any value.
     """
     n_kernels, _, n_channels = values.shape
     n_cells = sum(pyramid)
@@ -53,7 +50,7 @@ def pool(
         rows = values[:, row : row + (end - begin) * n_rows]
         block = rows.reshape(n_kernels, end - begin, n_rows, n_channels)
         for cell, (first, last) in enumerate(_bounds(n_rows, pyramid)):
-            statistics = _statistics(block[:, :, first:last], pools, fill_value)
+            statistics = _statistics(block[:, :, first:last], pools)
             out[begin:end, ..., cell] = statistics.transpose(2, 1, 3, 0)
     return out
 
@@ -74,7 +71,7 @@ def _bounds(n_rows: int, pyramid: Sequence[int]) -> list[tuple[int, int]]:
     return [(n_rows * i // n, n_rows * (i + 1) // n) for n in pyramid for i in range(n)]
 
 
-def _statistics(block: NDArray, pools: Sequence[str], fill_value: float) -> NDArray[np.float64]:
+def _statistics(block: NDArray, pools: Sequence[str]) -> NDArray[np.float64]:
     """Return statistics over the last axis but one, (n_pools, ..., n_channels)."""
     missing = np.isnan(block)
     some_missing = missing.any()
@@ -103,5 +100,5 @@ def _statistics(block: NDArray, pools: Sequence[str], fill_value: float) -> NDAr
     }
     statistics = np.array([makers[name]() for name in pools], np.float64)
     if some_missing:
-        statistics[:, count == 0] = fill_value
+        statistics[:, count == 0] = np.nan
     return statistics

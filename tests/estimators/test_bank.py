@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
@@ -65,15 +66,26 @@ def test_next_kernels_are_least_squares_on_the_lagged_matrix(rng, causal, horizo
     assert [len(weights) for _, weights in bank.kernels_] == [2, 3, 1, 5] * 2
     for offsets, weights in bank.kernels_:
         newest = offsets[-1]
-        # A shift of all positions makes the explicit matrix lose digits that the bank keeps.
         expected = reference.next_kernel(rows, present, offsets, newest + horizon, alpha)
-        np.testing.assert_allclose(weights, expected, atol=1e-10 if not offset else 1e-8)
+        np.testing.assert_allclose(weights, expected, atol=1e-10)
+
+
+def test_a_shift_of_positions_is_one_of_the_outputs(rng):
+    X = walks(rng)
+    shifts = np.array([1e4, -3e3])
+    bank = MotionKernelBank((2, 5), dilations=(1, 3), causal=False)
+    outputs = bank.fit(X).transform(X)
+    assert [weights.sum() for _, weights in bank.kernels_] == pytest.approx([1] * 4, abs=1e-14)
+    far = [x + shifts for x in X]
+    for fitted in (bank, MotionKernelBank(**bank.get_params()).fit(far)):
+        for got, expected in zip(fitted.transform(far), outputs):
+            np.testing.assert_allclose(got, expected + shifts[:, np.newaxis], atol=1e-6)
 
 
 def test_a_bank_of_one_kernel_is_a_motion_kernel(rng):
     X = walks(rng, offset=3e3)
     bank = MotionKernelBank((4,), dilations=(2,), horizon=3).fit(X)
-    kernel = MotionKernel(4, dilation=2, horizon=3).fit(X)
+    kernel = MotionKernel(4, dilation=2, horizon=3, weight_sum=1).fit(X)
     ((offsets, weights),) = bank.kernels_
     np.testing.assert_array_equal(offsets, kernel.offsets_)
     np.testing.assert_allclose(weights, kernel.coef_, atol=1e-10)
@@ -213,6 +225,55 @@ def test_motionless_directions_do_not_break_class_kernels():
         np.testing.assert_allclose(weights, expected / np.linalg.norm(expected), atol=1e-10)
 
 
+# Weights
+
+
+@pytest.mark.parametrize("learned", ["next", "class"])
+def test_weights_are_how_often_sequences_count(rng, learned):
+    X = walks(rng, lengths=(40, 31, 85, 50))
+    y = np.array([0, 1, 1, 0])
+    times = np.array([2, 1, 3, 0])
+    bank = MotionKernelBank((2, 4), learned=learned, causal=False)
+    weighed = bank.fit(X, y, sample_weight=times).kernels_
+    rows = bank.fit(X, y, sample_weight=np.repeat(times, [len(x) for x in X])).kernels_
+    repeated = np.repeat(np.arange(4), times)
+    expected = bank.fit([X[i] for i in repeated], y[repeated]).kernels_
+    for (_, got), (_, by_row), (_, wanted) in zip(weighed, rows, expected):
+        np.testing.assert_allclose(got, wanted, atol=1e-10)
+        np.testing.assert_allclose(by_row, wanted, atol=1e-10)
+
+
+def test_windows_weigh_as_much_as_their_least_certain_frame(rng):
+    X = walks(rng)
+    trust = [rng.uniform(size=x.shape[:2]) for x in X]
+    weights = [rng.uniform(size=x.shape[:2]) for x in X]
+    bank = MotionKernelBank((4,), dilations=(2,), causal=False).fit(X, None, weights, trust)
+    kernel = MotionKernel(4, dilation=2, causal=False, target="next", weight_sum=1)
+    ((offsets, got),) = bank.kernels_
+    np.testing.assert_array_equal(kernel.fit(X).offsets_, offsets)
+    expected = kernel.set_params(horizon=int(offsets[-1]) + 1).fit(X, None, weights, trust).coef_
+    np.testing.assert_allclose(got, expected, atol=1e-10)
+    # A frame without confidence is missing.
+    sure = [np.where(part < 0.3, 0.0, 1.0) for part in trust]
+    gone = [np.where(part[..., np.newaxis] < 0.3, np.nan, x) for part, x in zip(trust, X)]
+    by_zero = bank.fit(X, confidence=sure).kernels_[0][1]
+    np.testing.assert_allclose(by_zero, bank.fit(gone).kernels_[0][1], atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sample_weight": [1, 2]}, "sample_weight must have one of the shapes"),
+        ({"sample_weight": [1, 2, -1]}, "sample_weight must be finite and not negative"),
+        ({"sample_weight": [0, 1, 1]}, "of label a must hold .* of a weight above zero"),
+        ({"confidence": [2 * np.ones((n, 3)) for n in (60, 31, 85)]}, "confidence must lie in"),
+    ],
+)
+def test_wrong_weights(rng, given, message):
+    with pytest.raises(ValueError, match=message):
+        MotionKernelBank(learned="class").fit(walks(rng), ["a", "b", "b"], **given)
+
+
 # Fixed kernels and outputs
 
 
@@ -317,7 +378,9 @@ def test_pooled_features_have_the_order_of_their_names(rng):
     features = dict(zip(names, bank.transform(X)[1]))
     outputs = bank.set_params(pooling=None).transform(X)[1]
     assert features["next3_joint1_y_max_2of2"] == outputs[15:, 1, 1, 1].max()
-    assert list(bank.get_feature_names_out()) == ["next2", "next3"] == bank.kernel_names_
+    assert bank.kernel_names_ == ["next2", "next3"]
+    with pytest.raises(AttributeError):
+        bank.get_feature_names_out()
     wide = MotionKernelBank((2,), pooling="mean").fit(walks(rng, n_coords=4))
     assert wide.get_feature_names_out()[3] == "next2_joint0_3_mean_1of1"
 
@@ -340,7 +403,7 @@ def test_confidence_weighs_frames_as_in_a_motion_kernel(rng):
     confidence = [rng.uniform(size=x.shape[:2]) for x in X]
     bank = MotionKernelBank((4,), min_valid=0.3).fit(X)
     got = bank.transform(X, confidence=confidence)
-    kernel = MotionKernel(4, min_valid=0.3).fit(X)
+    kernel = MotionKernel(4, weight_sum=1, min_valid=0.3).fit(X)
     for part, expected in zip(got, kernel.transform(X, confidence=confidence)):
         np.testing.assert_allclose(part[..., 0], expected, rtol=1e-6)
     bank.set_params(pooling=("mean", "max"))
@@ -444,6 +507,26 @@ def test_a_second_fit_forgets_the_first(rng):
     np.testing.assert_array_equal(bank.transform(X)[..., 0], X)
 
 
+@pytest.mark.parametrize(
+    ("changed", "labels"),
+    [
+        ({"learned": "class"}, None),
+        ({"learned": "class"}, [0] * 12),
+        ({"learned": None, "fixed": [("savgol", 51)]}, None),
+        ({"scales": (60,)}, None),
+    ],
+)
+def test_a_fit_that_fails_leaves_what_there_was(rng, changed, labels):
+    X, _ = two_classes(rng)
+    bank = MotionKernelBank((3,)).fit(X)
+    before = dict(vars(bank))
+    params = bank.get_params()
+    with pytest.raises(ValueError):
+        bank.set_params(**changed).fit(X, labels)
+    assert vars(bank.set_params(**params)).keys() == before.keys()
+    assert all(vars(bank)[name] is value for name, value in before.items())
+
+
 def test_pickle_gives_the_same_features(rng):
     X = walks(rng)
     bank = MotionKernelBank(pooling=POOLS, fixed=("velocity",)).fit(X)
@@ -471,6 +554,39 @@ def test_columns_of_a_data_frame(rng):
     np.testing.assert_array_equal(
         frame.to_numpy(), bank.set_output(transform="default").transform(X)
     )
+
+
+def test_outputs_that_are_no_table_stay_arrays(rng):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    X = walks(rng)
+    bank = MotionKernelBank((2,))
+    assert not hasattr(bank, "set_output")
+    expected = bank.fit_transform(X)
+    with sklearn.config_context(transform_output="pandas"):
+        for outputs in (bank.transform(X), bank.fit_transform(X)):
+            for got, part in zip(outputs, expected):
+                np.testing.assert_array_equal(got, part)
+        assert bank.set_params(pooling="mean").transform(X).shape == (3, 6)
+    framed = bank.set_output(transform="pandas").set_params(pooling=None)
+    np.testing.assert_array_equal(framed.transform(X)[0], expected[0])
+
+
+def test_weights_and_confidences_are_routed(rng):
+    X = np.stack(walks(rng, lengths=(40,) * 6))
+    y, weights = np.arange(6) % 2, np.arange(6.0)
+    trust = rng.uniform(size=X.shape[:3])
+    by_hand = MotionKernelBank((3,), pooling="mean").fit(X, y, weights, trust)
+    features = by_hand.transform(X, trust)
+    with sklearn.config_context(enable_metadata_routing=True):
+        bank = MotionKernelBank((3,), pooling="mean")
+        bank.set_fit_request(sample_weight=True, confidence=True)
+        bank.set_transform_request(confidence=True)
+        classifier = RidgeClassifier().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(bank, classifier)
+        pipeline.fit(X, y, sample_weight=weights, confidence=trust)
+        np.testing.assert_array_equal(pipeline[0].kernels_[0][1], by_hand.kernels_[0][1])
+        np.testing.assert_array_equal(pipeline[:1].transform(X, confidence=trust), features)
+    np.testing.assert_array_equal(pipeline[1].coef_, RidgeClassifier().fit(features, y).coef_)
 
 
 def test_activities_of_a_figure_are_told_apart():
@@ -530,6 +646,13 @@ def test_natops_is_classified_at_least_as_well_as_promised(data_dir):
         ({"similarity": "shape"}, "similarity"),
         ({"pooling": ("mean", "median")}, "pooling must be some of"),
         ({"pooling": ()}, "pooling must be some of"),
+        ({"pooling": ("mean", "mean")}, "pooling must be some of .*, each once"),
+        ({"pooling": "mean", "pyramid": (1, 86)}, "at least 86 frames in some .* at most 85"),
+        (
+            {"pooling": "mean", "pyramid": (84,), "edges": "valid"},
+            "at least 88 frames in some .* at most 85",
+        ),
+        ({"fixed": (("savgol_velocity", [3]),)}, r"fixed must hold names, .* got .*\[3\]"),
         ({"pyramid": (1, 0)}, "pyramid must be"),
         ({"fps": 0.0}, "fps"),
         ({"edges": "wrap"}, "edges"),
@@ -561,6 +684,16 @@ def test_wrong_labels(rng, y, message):
         MotionKernelBank((40,), learned="class").fit(walks(rng), y)
 
 
+def test_class_kernels_need_motion(rng):
+    y = [0, 1, 0, 1]
+    for place in (0.0, 0.1, 1e6 / 3):
+        with pytest.raises(ValueError, match="X must move for learned='class', got .* nothing"):
+            MotionKernelBank(learned="class").fit(np.full((4, 20, 2, 2), place), y)
+    # However little moves, it is motion.
+    X = (1e3 + 1e-3 * rng.normal(size=(4, 20, 2, 2))).astype(np.float32)
+    assert len(MotionKernelBank(learned="class").fit(X, y).kernels_) == 5
+
+
 def test_wrong_sequences(rng):
     X = walks(rng)
     bank = MotionKernelBank(pooling="mean").fit(X)
@@ -584,15 +717,22 @@ def test_wrong_sequences(rng):
     with pytest.raises(NotFittedError):
         MotionKernelBank().transform(X)
     with pytest.raises(NotFittedError):
-        MotionKernelBank().get_feature_names_out()
+        MotionKernelBank(pooling="mean").get_feature_names_out()
     with pytest.raises(RuntimeError, match="device='cuda"):
         MotionKernelBank(device="cuda").fit(X)
 
 
-def test_joints_missing_in_transform_alone_are_filled(rng):
+def test_joints_missing_in_transform_alone_are_filled(rng, caplog):
     X = walks(rng)
     bank = MotionKernelBank(pooling=("mean", "max"), fill_value=3.0).fit(X)
+    bank.transform(X)
+    assert not caplog.messages
     X[1][:, 1] = np.nan
     features = bank.transform(X).reshape(3, 3, 3, 2, 2)
+    (message,) = caplog.messages
+    assert message.startswith("1 of 3 sequences have parts")
+    assert "12 features are fill_value=3 " in message
     assert (features[1, :, 1] == 3.0).all()
     assert np.isfinite(features).all()
+    bank.set_params(fill_value=np.nan).transform(X)
+    assert len(caplog.messages) == 1

@@ -20,14 +20,17 @@ def windows(sequences, n_frames):
 def next_kernel(rows, present, offsets, goal, alpha=0.0):
     """Return the least squares of the frame at `goal`, with a ridge towards the newest frame.
 
-    The frame at offset 0 is column `present` of the windows. The ridge has the unit of the error of
-    repeating the newest frame.
+    The frame at offset 0 is column `present` of the windows. The weights add up to one. The ridge
+    has the unit of the error of repeating the newest frame.
     """
-    x, y = rows[:, present + offsets], rows[:, present + goal]
+    newest = rows[:, [present + offsets[-1]]]
+    x, y = rows[:, present + offsets] - newest, rows[:, present + goal] - newest[:, 0]
     hold = np.zeros(len(offsets))
     hold[-1] = 1
-    ridge = np.sqrt(alpha * np.sum((y - x[:, -1]) ** 2)) * np.eye(len(offsets))
-    return np.linalg.lstsq(np.vstack([x, ridge]), np.append(y, ridge @ hold))[0]
+    free = null_space(np.ones((1, len(offsets))))
+    ridge = np.sqrt(alpha * np.sum(y**2)) * np.eye(free.shape[1])
+    moves = np.linalg.lstsq(np.vstack([x @ free, ridge]), np.append(y, np.zeros(len(ridge))))[0]
+    return hold + free @ moves
 
 
 def class_kernels(rows_by_class, places, alpha=0.0):
