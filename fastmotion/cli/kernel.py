@@ -15,7 +15,10 @@ _MOST_COLUMNS = 6  # kernels of the table
 
 
 def _number_or_auto(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or 'auto', got {text!r}") from None
 
 
 # Options that are parameters of MotionKernel; those that are not given are None.
@@ -33,7 +36,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "choices": ("next", "position", "velocity", "acceleration"),
         "help": "what it shall give (next)",
     },
-    "--horizon": {"type": int, "metavar": "N", "help": "frames ahead that 'next' is (1)"},
+    "--horizon": {
+        "type": int,
+        "metavar": "N",
+        "help": "frames ahead that 'next' is (1); of no effect with y in the file",
+    },
     "--sharing": {
         "choices": ("all", "coordinate", "joint", "channel"),
         "help": "one kernel for all, or one for each (all)",
@@ -83,7 +90,7 @@ def add_parser(commands: Any) -> None:
             "Poses come as an .npz file with the array X or positions, of shape (sequences, "
             "frames, joints, coordinates) or (frames, joints, coordinates), and optionally "
             "lengths (frames of each sequence, where X has three axes), fps, confidence, and y, "
-            "what the kernel shall give."
+            "what the kernel shall give in place of --target."
         ),
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -198,12 +205,21 @@ def _read_poses(path: str) -> _Poses:
         raise ValueError(
             f"{path} must hold the array X or positions, or a single one, got {names or 'none'}"
         )
-    fps = float(arrays["fps"]) if "fps" in arrays else None
+    fps = _read_fps(arrays["fps"], path) if "fps" in arrays else None
     lengths = arrays.get("lengths")
     X, y, confidence = (
         _split(arrays.get(name), lengths, path) for name in (chosen[0], "y", "confidence")
     )
     return _Poses(X, y, confidence, lengths, fps)
+
+
+def _read_fps(fps: NDArray, path: str) -> float:
+    if fps.size != 1 or fps.dtype.kind not in "iuf":
+        raise ValueError(
+            f"fps in {path} must be one number, got {fps.dtype} of shape {fps.shape}; one rate "
+            "holds for all sequences"
+        )
+    return float(fps.item())
 
 
 def _split(
@@ -214,7 +230,12 @@ def _split(
 
     if array is None or lengths is None:
         return array
-    if array.ndim == 4 or lengths.ndim != 1 or lengths.sum() != len(array):
+    if lengths.dtype.kind not in "iu" or lengths.ndim != 1 or (lengths < 1).any():
+        raise ValueError(
+            f"lengths in {path} must be whole numbers of frames, at least 1 for each sequence, got "
+            f"{lengths.dtype} of shape {lengths.shape}: {lengths.tolist()}"
+        )
+    if array.ndim == 4 or lengths.sum() != len(array):
         raise ValueError(
             f"the lengths in {path} must add up to the frames of its arrays, got {lengths.sum()} "
             f"and an array of shape {array.shape}"

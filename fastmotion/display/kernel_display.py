@@ -106,13 +106,14 @@ class KernelDisplay:
         ----------
         estimator : MotionKernel, MotionKernelBank or other fitted object
             With ``offsets_`` and ``coef_``, or with ``kernels_`` and ``kernel_names_``. Its ``fps``
-            and ``trace_`` are used if it has them.
+            and ``trace_`` are used if it has them. Of a search such as `MotionKernelCV`, the
+            ``best_estimator_`` is drawn.
         ax : matplotlib Axes or sequence of two, default=None
             As in `plot`.
         kind : {"weights", "response", "both", "trace"}, default="weights"
             As in `plot`.
         max_kernels : int, default=8
-            Of more kernels, such as one for each joint, the first so many are drawn.
+            Of more kernels, such as one for each joint, the first so many are drawn; at least 1.
         **kwargs
             Further arguments of `plot`.
 
@@ -126,9 +127,11 @@ class KernelDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If the estimator is not fitted or has no kernels, or as in `plot`.
+            If the estimator is not fitted or has no kernels, `max_kernels` is less than 1, or as in
+            `plot`.
         """
-        kernels = _kernels_of(estimator)[:max_kernels]
+        estimator = _best(estimator)
+        kernels = _kernels_of(estimator, max_kernels)
         return cls(
             [offsets for _, offsets, _ in kernels],
             [weights for _, _, weights in kernels],
@@ -158,7 +161,7 @@ class KernelDisplay:
         kind : {"weights", "response", "both"}, default="both"
             As in `plot`.
         max_kernels : int, default=8
-            Of more kernels of an estimator, the first so many are drawn.
+            Of more kernels of an estimator, the first so many are drawn; at least 1.
         **kwargs
             Further arguments of `plot`.
 
@@ -172,19 +175,21 @@ class KernelDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there is no estimator, one is not fitted, they differ in ``fps``, or as in `plot`.
+            If there is no estimator, one is not fitted, they differ in ``fps``, `max_kernels` is
+            less than 1, or as in `plot`.
         """
         if not estimators:
             raise ValueError("estimators is empty: pass at least one, by its name.")
-        rates = {getattr(estimator, "fps", None) for estimator in estimators.values()}
+        fitted = {label: _best(estimator) for label, estimator in estimators.items()}
+        rates = {getattr(estimator, "fps", None) for estimator in fitted.values()}
         if len(rates) > 1:
             raise ValueError(
                 f"estimators must have the same fps to share an axis of time, got {list(rates)}."
             )
         kernels = [
             (f"{label}, {name}" if name else label, offsets, weights)
-            for label, estimator in estimators.items()
-            for name, offsets, weights in _kernels_of(estimator)[:max_kernels]
+            for label, estimator in fitted.items()
+            for name, offsets, weights in _kernels_of(estimator, max_kernels)
         ]
         names, offsets, weights = map(list, zip(*kernels))
         return cls(offsets, weights, names=names, fps=rates.pop()).plot(ax, kind=kind, **kwargs)
@@ -231,13 +236,15 @@ class KernelDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If `kind` is another one, shapes do not fit, `ax` holds another number of axes, or
-            "trace" is asked for without one.
+            If `kind` is another one, shapes do not fit, `ax` holds another number of axes,
+            `derivative` is negative, or "trace" is asked for without one.
         """
         if kind not in _PANELS:
             raise ValueError(f"kind must be one of {list(_PANELS)}, got {kind!r}.")
         if kind == "trace" and self.trace is None:
             raise ValueError('kind="trace" needs a kernel fitted with solver="gradient".')
+        if derivative is not None and derivative < 0:
+            raise ValueError(f"derivative must be an order, 0 or more, or None, got {derivative}.")
         kernels = self._check_kernels()
         self.axes_ = _make_axes(ax, kind)
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
@@ -385,13 +392,20 @@ def _rows(values: Any) -> list[NDArray]:
     return list(array.reshape(-1, array.shape[-1])) if array.ndim else [array.reshape(1)]
 
 
-def _kernels_of(estimator: Any) -> list[tuple[str | None, NDArray, NDArray]]:
-    """Return name, offsets and weights of each kernel of a fitted estimator."""
+def _best(estimator: Any) -> Any:
+    """Return what a search found, which has the parameters and the axes of the kernels."""
+    return getattr(estimator, "best_estimator_", estimator)
+
+
+def _kernels_of(estimator: Any, n_most: int) -> list[tuple[str | None, NDArray, NDArray]]:
+    """Return name, offsets and weights of the first kernels of a fitted estimator."""
+    if n_most < 1:
+        raise ValueError(f"max_kernels must be at least 1, got {n_most}.")
     if hasattr(estimator, "kernels_"):
         return [
             (name, offsets, weights)
             for name, (offsets, weights) in zip(estimator.kernel_names_, estimator.kernels_)
-        ]
+        ][:n_most]
     if not hasattr(estimator, "coef_") or not hasattr(estimator, "offsets_"):
         raise ValueError(
             f"{type(estimator).__name__} has neither coef_ and offsets_ nor kernels_; fit it first."
@@ -406,4 +420,4 @@ def _kernels_of(estimator: Any) -> list[tuple[str | None, NDArray, NDArray]]:
             coef[index],
         )
         for index in np.ndindex(coef.shape[:-1])
-    ]
+    ][:n_most]

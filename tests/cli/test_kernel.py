@@ -102,6 +102,12 @@ def test_ragged_sequences_confidences_and_targets(files, walk):
         np.testing.assert_array_equal(result["lengths"], [len(part) for part in expected])
 
 
+def test_frame_rate_in_an_array_of_one(files, walk):
+    np.savez("one.npz", X=walk.observed, fps=[60.0])
+    assert main(["kernel", "fit", "one.npz", "-o", "kernel.npz"]) == 0
+    assert kernel_from_arrays(saved("kernel.npz")).fps == 60
+
+
 @pytest.mark.parametrize("name", ["X", "positions", "anything"])
 def test_name_of_the_array(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -153,6 +159,10 @@ def test_bad_input_is_one_line_and_leaves_no_file(files, capsys):
     np.savez("none.npz", fps=30.0)
     np.savez("slow.npz", X=np.zeros((9, 19, 3)), fps=30.0)
     np.savez("lengths.npz", X=np.zeros((9, 19, 3)), lengths=[3, 3])
+    np.savez("halves.npz", X=np.zeros((9, 19, 3)), lengths=[4.5, 4.5])
+    np.savez("negative.npz", X=np.zeros((9, 19, 3)), lengths=[-3, 12])
+    np.savez("rates.npz", X=np.zeros((9, 19, 3)), fps=[60.0, 30.0])
+    np.savez("rate.npz", X=np.zeros((9, 19, 3)), fps="60")
     np.savez("short.npz", X=np.ones((3, 19, 3)))
     np.savez("target.npz", X=np.ones((9, 2, 2)), y=np.ones((9, 2, 2)))
     np.savez("objects.npz", X=np.array([{}, None]))
@@ -171,6 +181,10 @@ def test_bad_input_is_one_line_and_leaves_no_file(files, capsys):
         (["fit", "two.npz", "-o", "c.npz"], r"two.npz must hold .*, got \['a', 'b'\]"),
         (["fit", "none.npz", "-o", "c.npz"], "or a single one, got none"),
         (["fit", "lengths.npz", "-o", "c.npz"], r"must add up .*, got 6 .* \(9, 19, 3\)"),
+        (["fit", "halves.npz", "-o", "c.npz"], r"whole numbers .* got float64 .*\[4.5, 4.5\]"),
+        (["fit", "negative.npz", "-o", "c.npz"], r"at least 1 for each .*\[-3, 12\]"),
+        (["fit", "rates.npz", "-o", "c.npz"], r"fps in rates.npz must be one number, .* \(2,\)"),
+        (["fit", "rate.npz", "-o", "c.npz"], "fps in rate.npz must be one number, got <U2"),
         (["fit", "short.npz", "-o", "c.npz"], "the longest sequence has 3"),
         (["fit", "target.npz", "-o", "c.npz", "--target", "next"], "leave one of them out"),
         (["fit", "objects.npz", "-o", "c.npz"], "cannot be read as an .npz file of numbers"),
@@ -200,7 +214,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(files, capsys):
     [
         ([], "required: COMMAND"),
         (["fit", "poses.npz"], "required: -o"),
-        (["fit", "poses.npz", "-o", "k.npz", "--noise", "loud"], "invalid"),
+        (["fit", "poses.npz", "-o", "k.npz", "--noise", "loud"], "a number or 'auto', got 'loud'"),
         (["fit", "poses.npz", "-o", "k.npz", "--sharing", "none"], "invalid choice"),
         (["apply", "k.npz", "-o", "out.npz"], "required: POSES"),
     ],

@@ -3,7 +3,13 @@ import pytest
 
 from fastmotion.datasets import make_motion
 from fastmotion.display import KernelDisplay
-from fastmotion.trajectory import MotionKernel, MotionKernelBank, fixed_kernel, frequency_response
+from fastmotion.trajectory import (
+    MotionKernel,
+    MotionKernelBank,
+    MotionKernelCV,
+    fixed_kernel,
+    frequency_response,
+)
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("agg")
@@ -138,6 +144,18 @@ def test_kernels_of_a_bank(walk):
     np.testing.assert_allclose(display.lines_[1].get_ydata(), bank.kernels_[1][1])
 
 
+def test_kernels_of_a_search_are_those_it_found(walk):
+    X = np.concatenate([walk, walk[:, ::-1]])
+    search = MotionKernelCV(MotionKernel(fps=60.0), n_taps=(2, 3), sharing=("coordinate",)).fit(X)
+    for display in (
+        KernelDisplay.from_estimator(search),
+        KernelDisplay.from_estimators({"it": search}, kind="weights"),
+    ):
+        assert display.fps == 60.0
+        assert [text[-12:] for text in labels(display.ax_)] == [f"coordinate {i}" for i in range(3)]
+        np.testing.assert_array_equal(display.lines_[2].get_ydata(), search.coef_[2])
+
+
 def test_any_object_with_coefficients_and_offsets():
     class Fitted:
         offsets_ = np.array([-1, 0])
@@ -195,6 +213,10 @@ def test_own_axes_and_line_properties():
     assert KernelDisplay(OFFSETS, WEIGHTS).plot(axes[1]).ax_ is axes[1]
 
 
+def fixed():
+    return MotionKernelBank(learned=None, fixed=("velocity",)).fit(np.zeros((5, 1, 1)))
+
+
 def unfitted():
     return MotionKernel()
 
@@ -209,6 +231,12 @@ def unfitted():
         (lambda d: KernelDisplay([0], [1], errors=[1, 2]).plot(), r"errors .* got \[2\] and \[1\]"),
         (lambda d: KernelDisplay([0], [1], names=["a", "b"]).plot(), "1 kernels, got 2"),
         (lambda d: KernelDisplay.from_estimator(unfitted()), "MotionKernel has neither"),
+        (lambda d: d.plot(kind="response", derivative=-1), "derivative must be .*, got -1"),
+        (lambda d: KernelDisplay.from_estimator(fixed(), max_kernels=0), "max_kernels .*, got 0"),
+        (
+            lambda d: KernelDisplay.from_estimators({"a": fixed()}, max_kernels=-1),
+            "max_kernels must be at least 1, got -1",
+        ),
         (lambda d: KernelDisplay.from_estimators({}), "estimators is empty"),
         (
             lambda d: KernelDisplay.from_estimators(
