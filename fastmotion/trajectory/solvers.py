@@ -309,7 +309,9 @@ def descend(
     origin, axes = _feasible(problem, start @ problem.basis)
     gram = axes.swapaxes(1, 2) @ problem.gram @ axes
     slope = np.einsum("gij,gi->gj", axes, problem.moment - _times(problem.gram, origin))
-    scale = np.sqrt(np.maximum(np.diagonal(gram, axis1=1, axis2=2), np.finfo(float).tiny))
+    gram, slope = _still(gram, slope, _projected_rounding(problem, axes))
+    curvature = np.diagonal(gram, axis1=1, axis2=2)
+    scale = np.sqrt(np.where(curvature > 0, curvature, 1.0))
     gram = gram / scale[:, :, np.newaxis] / scale[:, np.newaxis, :]
     slope = slope / scale
     # What rounding makes of the slope: no gradient is known better than that.
@@ -349,6 +351,12 @@ def descend(
     traced = np.stack(path) @ problem.basis.T
     constant = float((origin * (_times(problem.gram, origin) - 2 * problem.moment)).sum())
     return Descent(traced[-1], np.array(epochs), np.array(values) + constant, traced)
+
+
+def _projected_rounding(problem: Quadratic, axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much of the curvature along each direction may be rounding."""
+    sizes = np.einsum("gij,gi->gj", axes**2, np.diagonal(problem.gram, axis1=1, axis2=2))
+    return 64 * np.finfo(float).eps * np.sqrt(problem.gram.shape[1]) * sizes
 
 
 def _largest(rows: NDArray[np.float64]) -> NDArray[np.float64]:
