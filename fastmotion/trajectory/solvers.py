@@ -309,7 +309,7 @@ def descend(
     origin, axes = _feasible(problem, start @ problem.basis)
     gram = axes.swapaxes(1, 2) @ problem.gram @ axes
     slope = np.einsum("gij,gi->gj", axes, problem.moment - _times(problem.gram, origin))
-    gram, slope = _still(gram, slope, _projected_rounding(problem, axes))
+    gram, slope = _still(gram, slope, _projected_rounding(problem))
     curvature = np.diagonal(gram, axis1=1, axis2=2)
     scale = np.sqrt(np.where(curvature > 0, curvature, 1.0))
     gram = gram / scale[:, :, np.newaxis] / scale[:, np.newaxis, :]
@@ -353,10 +353,10 @@ def descend(
     return Descent(traced[-1], np.array(epochs), np.array(values) + constant, traced)
 
 
-def _projected_rounding(problem: Quadratic, axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much of the curvature along each direction may be rounding."""
-    sizes = np.einsum("gij,gi->gj", axes**2, np.diagonal(problem.gram, axis1=1, axis2=2))
-    return 64 * np.finfo(float).eps * np.sqrt(problem.gram.shape[1]) * sizes
+def _projected_rounding(problem: Quadratic) -> NDArray[np.float64]:
+    """Return how much of the curvature along any direction may be rounding, (n_groups, 1)."""
+    largest = np.diagonal(problem.gram, axis1=1, axis2=2).max(axis=1, keepdims=True)
+    return 64 * np.finfo(float).eps * np.sqrt(problem.gram.shape[1]) * largest
 
 
 def _largest(rows: NDArray[np.float64]) -> NDArray[np.float64]:
