@@ -33,6 +33,7 @@ from fastmotion.trajectory.pooling import POOLS, cell_names, pool
 from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
+    check_joints,
     check_pose,
     check_sequences,
 )
@@ -340,7 +341,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         device = self._resolve_device(X)
         sequences = check_sequences(X, axes=self.axes)
         trust = check_confidence(confidence, sequences, self.axes)
-        _check_joints(sequences)
+        check_joints(sequences)
         fixed_names, fixed_taps = self._fixed_kernels()
         source = self._source(sequences, sample_weight, trust, device)
         if self.learned == "next":
@@ -720,17 +721,6 @@ def _whole_numbers(values: Any, name: str, least: int) -> list[int]:
             f"{name} must be different whole numbers, at least {least} each, got {values!r}"
         )
     return [int(n) for n in numbers]
-
-
-def _check_joints(sequences: Sequences) -> None:
-    frames = sequences.frames
-    # Whoever is seen in the first frame, as most joints are, need not be looked for.
-    unseen = np.flatnonzero(np.isnan(frames[0]).all(axis=1))
-    absent = [int(joint) for joint in unseen if np.isnan(frames[:, joint]).all()]
-    if absent:
-        raise ValueError(
-            f"X must have values for all joints, got only NaN for joint(s) {absent}; leave them out"
-        )
 
 
 def _check_lengths(sequences: Sequences, n_frames: int, quantifier: Any) -> None:

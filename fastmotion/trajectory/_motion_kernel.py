@@ -36,6 +36,8 @@ from fastmotion.trajectory.noise import noise_deviation, noise_levels
 from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
+    check_joints,
+    check_pose,
     check_sequences,
     check_target,
 )
@@ -489,7 +491,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         device = resolve_device(self.device, X)
         sequences = check_sequences(X, axes=self.axes)
-        self._check_joints(sequences)
+        check_pose(sequences, *self._groups.shape)
         trust = check_confidence(confidence, sequences, self.axes)
         values = self._filter(sequences, self._taps(), self.edges, trust, device)
         if self.edges != "valid":
@@ -537,7 +539,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         device = resolve_device(self.device, X)
         sequences = check_sequences(X, axes=self.axes)
-        self._check_joints(sequences)
+        check_pose(sequences, *self._groups.shape)
         if y is None and self._has_target:
             raise ValueError("the kernel was fitted to values y; give them to score as well")
         target = None if y is None else check_target(y, sequences, self.axes)
@@ -722,14 +724,6 @@ class MotionKernel(TransformerMixin, BaseEstimator):
                 f"kernel(s) and {'a' if self._has_target else 'no'} target y; these are of shape "
                 f"{groups.shape}, {design.n_lags} frames, {len(np.unique(groups))} kernel(s) and "
                 f"{'a' if has_target else 'no'} target y; call fit to start anew"
-            )
-
-    def _check_joints(self, sequences: Sequences) -> None:
-        found = (sequences.n_joints, sequences.n_coords)
-        if found != self._groups.shape:
-            raise ValueError(
-                f"X must have the {self._groups.shape[0]} joints and {self._groups.shape[1]} "
-                f"coordinates that the kernel was fitted to, got {found[0]} and {found[1]}"
             )
 
     def _go_on(
@@ -933,18 +927,6 @@ def frame_target(y: Any, sequences: Sequences, axes: tuple[str, ...] | None) -> 
     if is_flat and len(y) == sequences.n_sequences:
         return None
     return check_target(y, sequences, axes)
-
-
-def check_joints(sequences: Sequences) -> None:
-    """Raise if a joint is missing in all frames."""
-    # Most are there in the first frame, and need no look at the others.
-    unseen = np.flatnonzero(np.isnan(sequences.frames[0]).all(axis=-1))
-    unseen = unseen[np.isnan(sequences.frames[:, unseen]).all(axis=(0, 2))]
-    if len(unseen) and len(unseen) < sequences.n_joints:
-        raise ValueError(
-            f"X must have values for all joints, got only NaN for joint(s) {unseen.tolist()}; "
-            "leave them out"
-        )
 
 
 def has_windows(statistics: LagStatistics, design: Design) -> bool:

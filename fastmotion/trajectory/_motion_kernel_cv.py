@@ -18,7 +18,6 @@ from fastmotion.core.device import resolve_device
 from fastmotion.core.validation import Interval, validate_parameter_constraints
 from fastmotion.trajectory._motion_kernel import (
     MotionKernel,
-    check_joints,
     check_windows,
     frame_target,
 )
@@ -28,6 +27,7 @@ from fastmotion.trajectory.noise import noise_deviation, noise_levels
 from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
+    check_joints,
     check_sequences,
 )
 from fastmotion.trajectory.solvers import build_quadratic, solve, squared_loss

@@ -14,6 +14,7 @@ from fastmotion.core.validation import as_real_array, import_optional
 __all__ = [
     "Sequences",
     "check_confidence",
+    "check_joints",
     "check_not_infinite",
     "check_pose",
     "check_sequence_weights",
@@ -336,6 +337,24 @@ def check_pose(sequences: Sequences, n_joints: int, n_coords: int) -> None:
         raise ValueError(
             f"X must have {n_joints} joints of {n_coords} coordinates as in fit, got "
             f"{sequences.n_joints} of {sequences.n_coords}"
+        )
+
+
+def check_joints(sequences: Sequences) -> None:
+    """Check that no joint is missing in all frames.
+
+    Raises
+    ------
+    ValueError
+        One is.
+    """
+    # Most are there in the first frame, and need no look at the others.
+    unseen = np.flatnonzero(np.isnan(sequences.frames[0]).all(axis=-1))
+    unseen = unseen[np.isnan(sequences.frames[:, unseen]).all(axis=(0, 2))]
+    if len(unseen):
+        raise ValueError(
+            f"X must have values for all joints, got only NaN for joint(s) {unseen.tolist()}; "
+            "leave them out"
         )
 
 

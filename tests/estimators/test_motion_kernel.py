@@ -628,7 +628,7 @@ def test_plain_descent_is_monotone_and_starts_at_the_prior(rng):
     assert kernel.n_iter_ == 300 and trace.epoch[-1] == 300
 
 
-PENALTIES = {
+PULLED = {
     "alpha": 1e4,
     "prior": [0.1, 0.2, 0.3, 0.5],
     "smoothness": 1e4,
@@ -636,7 +636,7 @@ PENALTIES = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, PENALTIES])
+@pytest.mark.parametrize("options", [{}, PULLED])
 def test_the_trace_holds_the_mean_loss(options):
     X = walkers()
     kernel = MotionKernel(4, solver="gradient", learning_rate=0.5, max_iter=20, **options)
