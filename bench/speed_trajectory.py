@@ -88,7 +88,7 @@ def time_bank(threads: int, **options: float) -> Seconds:
     bank = MotionKernelBank(scales=SCALES).fit(X[:10])
     outputs = bank.transform(X)
     for index, n_taps in enumerate(SCALES):
-        alone = MotionKernel(n_taps).fit(X[:10]).transform(X)[:, n_taps - 1 :]
+        alone = MotionKernel(n_taps, weight_sum=1.0).fit(X[:10]).transform(X)[:, n_taps - 1 :]
         shared = outputs[:, n_taps - 1 :, ..., index]
         np.testing.assert_allclose(shared, alone, rtol=1e-4, atol=1e-3)
     n_bytes = X.nbytes + outputs.nbytes
