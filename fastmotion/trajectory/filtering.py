@@ -62,6 +62,7 @@ def apply_kernels(
     confidence: NDArray | None = None,
     n_jobs: int | None = None,
     device: Device,
+    out: NDArray | None = None,
 ) -> NDArray:
     """Return the output of each kernel at each frame.
 
@@ -83,6 +84,9 @@ def apply_kernels(
     confidence : ndarray of shape (total_frames, n_joints) or None, default=None
     n_jobs : int or None, default=None
     device : Device
+    out : ndarray of shape (n_kernels, total_frames, n_channels) or None, default=None
+        C-contiguous memory of the dtype of the frames to put the outputs in. To let the system
+        provide new memory takes about as long as to fill it.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def apply_kernels(
     n_padded = _padded(len(taps), columns, compiled)
     edge_rows = _edge_rows(kernels, edges)
     rows = np.empty((0, 1)) if confidence is None else confidence
-    outs = np.empty((len(kernels), *frames.shape), frames.dtype)
+    outs = np.empty((len(kernels), *frames.shape), frames.dtype) if out is None else out
     with thread_limit(n_jobs):
         n_infinite = compiled.apply_kernels(
             frames,
