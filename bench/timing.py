@@ -12,18 +12,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+# Seconds.
+_REST = 0.05
+
 
 def time_by_turns(
     calls: Mapping[str, Callable[[], Any]], *, rounds: int, budget: float
 ) -> dict[str, list[float]]:
     """Return the seconds of each call in rounds, so that a noisy minute strikes all alike.
 
-    A call that has used `budget` seconds sits out the rounds that are left. Warm up first.
+    A call that has used `budget` seconds sits out the rounds that are left. Warm up first. Before
+    each call the threads of the one before, which spin for a while, are given time to go to sleep.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             if sum(seconds[name]) < budget:
+                time.sleep(_REST)
                 start = time.perf_counter()
                 call()
                 seconds[name].append(time.perf_counter() - start)

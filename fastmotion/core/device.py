@@ -24,7 +24,11 @@ __all__ = [
     "thread_limit",
     "to_device",
     "to_host",
+    "worthwhile_threads",
 ]
+
+# Multiplications that a core does in about a millisecond.
+_WORK_PER_THREAD = 1e7
 
 # Threads per block. The first axis runs along the last axis of the data, which lies densest in
 # memory. The simulator needs a millisecond per thread, and small blocks make small data span some.
@@ -285,6 +289,32 @@ def thread_limit(n_jobs: int | None) -> Iterator[int]:
         yield limit
     finally:
         numba.set_num_threads(before)
+
+
+def worthwhile_threads(most: int, work: float) -> int:
+    """Return how many threads to share work out to, so that each has a millisecond's worth.
+
+    Threads of other libraries spin for a while after their own work: on a machine with few cores
+    one that is waited for can take longer to wake than to do a small share.
+
+    Parameters
+    ----------
+    most : int
+    work : float
+        Multiplications, or what takes as long.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> from fastmotion.core.device import worthwhile_threads
+    >>> worthwhile_threads(8, 1e5), worthwhile_threads(8, 1e9)
+    (1, 8)
+    """
+    return max(1, min(most, int(work / _WORK_PER_THREAD)))
 
 
 def _count_threads(n_jobs: int | None, present: int, most: int) -> int:

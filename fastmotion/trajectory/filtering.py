@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.core.device import Device, thread_limit
+from fastmotion.core.device import Device, thread_limit, worthwhile_threads
 from fastmotion.trajectory.kernels import kernels_for
 from fastmotion.trajectory.sequences import Sequences
 
@@ -107,7 +107,8 @@ def apply_kernels(
     edge_rows = _edge_rows(kernels, edges)
     rows = np.empty((0, 1)) if confidence is None else confidence
     outs = np.empty((len(kernels), *frames.shape), frames.dtype) if out is None else out
-    with thread_limit(n_jobs):
+    work = outs.size * (len(taps) + 4)
+    with thread_limit(n_jobs) as n_threads, thread_limit(worthwhile_threads(n_threads, work)):
         n_infinite = compiled.apply_kernels(
             frames,
             np.ascontiguousarray(rows, np.float64),

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.core.device import Device, thread_limit
+from fastmotion.core.device import Device, thread_limit, worthwhile_threads
 from fastmotion.trajectory.kernels import kernels_for
 from fastmotion.trajectory.sequences import Sequences
 
@@ -259,7 +259,9 @@ def collect_lags(
     sums, offsets, crosses = np.zeros((3, n_slots, n_groups, n_lags))
     totals = np.zeros((n_slots, n_groups, 8))
     rows = np.empty((0, 1)) if row_weights is None else row_weights
-    with thread_limit(n_jobs):
+    # A sample costs about as much to fetch as eight products.
+    work = frames.size * (n_lags * (n_lags if is_weighted else 1) + 8)
+    with thread_limit(n_jobs) as n_threads, thread_limit(worthwhile_threads(n_threads, work)):
         kernels.lag_statistics(
             frames,
             goal,
