@@ -36,6 +36,8 @@ from fastmotion.trajectory.sequences import (
     check_joints,
     check_pose,
     check_sequences,
+    rows_of,
+    takes_sequences,
 )
 from fastmotion.trajectory.weighting import split_weights
 
@@ -437,7 +439,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         _check_lengths(sequences, before + after + 1, any)
         values = self._outputs(sequences, trust, device)
         lengths = np.maximum(sequences.lengths - before - after, 0)
-        kept = _rows(sequences.starts + before, lengths) if before + after else slice(None)
+        kept = rows_of(sequences.starts + before, lengths) if before + after else slice(None)
         out = sequences.restore(values[kept], lengths, first=before, extra_dims=("kernel",))
         return self._with_kernel_names(out)
 
@@ -633,7 +635,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             batch, rows = _cut(sequences, part)
             trust = None if confidence is None else confidence[rows]
             lengths = batch.lengths - before - after
-            kept = _rows(batch.starts + before, lengths) if before + after else slice(None)
+            kept = rows_of(batch.starts + before, lengths) if before + after else slice(None)
             outputs = np.moveaxis(self._outputs(batch, trust, device), -1, 0)
             values = outputs.reshape(*outputs.shape[:2], n_channels)[:, kept]
             out[part] = pool(values, lengths, pools, pyramid)
@@ -665,10 +667,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         return values
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
+        tags = takes_sequences(super().__sklearn_tags__())
         tags.target_tags.required = self.learned == "class"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
@@ -746,12 +745,6 @@ def _check_labels(y: Any, sequences: Sequences) -> NDArray:
         )
     check_classification_targets(labels)
     return labels
-
-
-def _rows(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows of parts of all sequences, one after the other."""
-    places = np.cumsum(lengths) - lengths
-    return np.repeat(starts - places, lengths) + np.arange(lengths.sum())
 
 
 def _batches(sequences: Sequences, n_rows: int) -> Iterator[slice]:

@@ -40,6 +40,8 @@ from fastmotion.trajectory.sequences import (
     check_pose,
     check_sequences,
     check_target,
+    rows_of,
+    takes_sequences,
 )
 from fastmotion.trajectory.solvers import (
     Quadratic,
@@ -461,7 +463,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             self.statistics_ = self.statistics_ + other.statistics_
             self._noise_levels = np.concatenate([self._noise_levels, other._noise_levels])
             self._tails = None
-            return self._solve()
+            self._solve()
+        return self
 
     def transform(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
         """Return the kernel's output at each frame.
@@ -504,12 +507,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
                 f"{last - first + 1} frames, got at most {sequences.lengths.max()}; take another "
                 "value of edges"
             )
-        kept = np.concatenate(
-            [
-                np.arange(start - first, start - first + n)
-                for start, n in zip(sequences.starts, lengths)
-            ]
-        )
+        kept = rows_of(sequences.starts - first, lengths)
         return sequences.restore(values[kept], lengths, first=-first)
 
     def predict(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
@@ -635,13 +633,14 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         self._tails = _tails(sequences, target, design.n_lags - 1)
         if whole or has_windows(statistics, design):
             check_windows(statistics, design, sequences, self.sharing)
-            self._solve()
-        if whole:
-            self._finish(sequences, target, rows, per_sequence, device)
+            problem = self._solve()
+            if whole:
+                self._finish(problem, sequences, target, rows, per_sequence, device)
         return self
 
     def _finish(
         self,
+        problem: Quadratic,
         sequences: Sequences,
         target: NDArray | None,
         rows: NDArray[np.float64] | None,
@@ -651,10 +650,10 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         """Do what takes further passes over the data: weigh outliers down, correct rounding."""
         if self.loss == "huber":
             self._reweight(sequences, target, rows, per_sequence, device)
-        elif not self.noise_ and not self.shrinkage and self.solver == "closed_form":
-            problem = build_quadratic(self.statistics_, self._design)
-            if not is_well_conditioned(problem, self.statistics_, self._design):
-                self._refine(problem, sequences, target, rows, per_sequence, device)
+            return
+        is_plain = not self.noise_ and not self.shrinkage and self.solver == "closed_form"
+        if is_plain and not is_well_conditioned(problem, self.statistics_, self._design):
+            self._refine(problem, sequences, target, rows, per_sequence, device)
 
     def _refine(
         self,
@@ -751,8 +750,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             )
         return check_sequences(frames), target
 
-    def _solve(self) -> Self:
-        """Fit the weights to the sums at hand."""
+    def _solve(self) -> Quadratic:
+        """Fit the weights to the sums at hand; return what they minimise."""
         self.noise_ = noise_deviation(self.noise, self._noise_levels)
         problem = build_quadratic(self.statistics_, self._design, self.noise_)
         if self.solver == "gradient":
@@ -762,15 +761,15 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         self.n_windows_ = int(self.statistics_.n_windows.sum())
         self.n_joints_, self.n_coords_ = self._groups.shape
         self.n_features_in_ = self._groups.size
-        return self._set_weights(weights)
+        self._set_weights(weights)
+        return problem
 
-    def _set_weights(self, weights: NDArray[np.float64]) -> Self:
+    def _set_weights(self, weights: NDArray[np.float64]) -> None:
         shape = self._coef_shape()
         self.offsets_ = self._design.offsets
         self.coef_ = weights.reshape(*shape, -1)
         self.intercept_ = intercepts(self.statistics_, self._design, weights).reshape(shape)
         self._edge_weights = None
-        return self
 
     def _descend(self, problem: Quadratic) -> NDArray[np.float64]:
         descent = descend(
@@ -898,10 +897,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         return hasattr(self, "coef_")
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
+        tags = takes_sequences(super().__sklearn_tags__())
         tags.transformer_tags.preserves_dtype = ["float32", "float64"]
         return tags
 

@@ -29,6 +29,7 @@ from fastmotion.trajectory.sequences import (
     check_confidence,
     check_joints,
     check_sequences,
+    takes_sequences,
 )
 from fastmotion.trajectory.solvers import build_quadratic, solve, squared_loss
 from fastmotion.trajectory.weighting import split_weights
@@ -286,10 +287,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         self.best_params_, self.best_loss_ = params[best], float(mean[best])
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
+        tags = takes_sequences(super().__sklearn_tags__())
         tags.transformer_tags.preserves_dtype = ["float32", "float64"]
         return tags
 

@@ -20,6 +20,7 @@ from fastmotion.trajectory.sequences import (
     check_pose,
     check_sequence_weights,
     check_sequences,
+    takes_sequences,
 )
 
 
@@ -397,10 +398,7 @@ class LinearMotionPredictor(BaseEstimator):
             yield rows, poses, predictions.reshape(len(poses), n_horizons, -1)
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
+        tags = takes_sequences(super().__sklearn_tags__())
         return tags
 
 

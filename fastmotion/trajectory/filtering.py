@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastmotion.core.device import Device, thread_limit, worthwhile_threads
 from fastmotion.trajectory.kernels import kernels_for
-from fastmotion.trajectory.sequences import Sequences
+from fastmotion.trajectory.sequences import Sequences, number_parts
 
 EDGES = ("valid", "nearest", "reflect", "refit")
 
@@ -178,8 +178,7 @@ def _moments(kernels: Sequence[Taps]) -> NDArray[np.int64]:
 def _blocks(sequences: Sequences, n_rows: int) -> NDArray[np.int64]:
     """Return sequence and part of each block of frames, (n_blocks, 4)."""
     counts = -(-sequences.lengths // n_rows)
-    owners = np.repeat(np.arange(sequences.n_sequences), counts)
-    number = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    owners, number = number_parts(counts)
     starts, stops = sequences.starts[owners], sequences.stops[owners]
     begin = starts + number * n_rows
     return np.stack([starts, stops, begin, np.minimum(begin + n_rows, stops)], axis=1)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastmotion.core.device import Device, thread_limit, worthwhile_threads
 from fastmotion.trajectory.kernels import kernels_for
-from fastmotion.trajectory.sequences import Sequences
+from fastmotion.trajectory.sequences import Sequences, number_parts
 
 SHARING = ("all", "coordinate", "joint", "channel")
 
@@ -129,6 +129,10 @@ class LagStatistics:
     def lags_of(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the lags of frames at some offsets from the anchor."""
         return self.anchor - offsets
+
+    def sizes(self, lags: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the traces of the Gram matrices of some lags, about the references."""
+        return np.trace(self.gram[:, lags[:, np.newaxis], lags], axis1=1, axis2=2)
 
     def rotated_gram(
         self, lags: NDArray[np.int64], basis: NDArray[np.float64]
@@ -325,8 +329,7 @@ def _pieces(
     windows = sequences.lengths - n_lags + 1
     # One piece also where there is no window, so that infinite values do not go unnoticed.
     counts = np.maximum(-(-windows // n_rows), 1)
-    owners = np.repeat(np.arange(sequences.n_sequences), counts)
-    number = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    owners, number = number_parts(counts)
     begin = sequences.starts[owners] + number * n_rows
     end = np.minimum(begin + n_rows + n_lags - 1, sequences.stops[owners])
     return np.stack([begin, end], axis=1), owners

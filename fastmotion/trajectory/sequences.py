@@ -20,6 +20,9 @@ __all__ = [
     "check_sequence_weights",
     "check_sequences",
     "check_target",
+    "number_parts",
+    "rows_of",
+    "takes_sequences",
 ]
 
 _AXES = ("sequence", "frame", "joint", "coord")
@@ -317,6 +320,26 @@ def check_sequences(
     stops = np.cumsum(lengths, dtype=np.int64)
     counts = tuple(block.shape[0] for block in blocks)
     return Sequences(_join(blocks), stops - lengths, stops, tuple(layouts), counts, is_list)
+
+
+def takes_sequences(tags: Any) -> Any:
+    """Tell by scikit-learn's tags that an estimator takes sequences, with gaps, and return them."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.three_d_array = True
+    tags.input_tags.allow_nan = True
+    return tags
+
+
+def number_parts(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for each of some parts that sequences are cut into, the sequence and its number."""
+    owners = np.repeat(np.arange(len(counts)), counts)
+    return owners, np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def rows_of(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of parts of all sequences, one after the other."""
+    places = np.cumsum(lengths) - lengths
+    return np.repeat(starts - places, lengths) + np.arange(lengths.sum())
 
 
 def check_pose(sequences: Sequences, n_joints: int, n_coords: int) -> None:

@@ -93,8 +93,7 @@ def _rounding(
     statistics: LagStatistics, lags: NDArray[np.int64], gram: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return how much of a Gram matrix's diagonal may be rounding, (n_groups, n_taps)."""
-    about_references = np.trace(statistics.gram[:, lags[:, np.newaxis], lags], axis1=1, axis2=2)
-    sizes = np.repeat(about_references[:, np.newaxis], len(lags), axis=1)
+    sizes = np.repeat(statistics.sizes(lags)[:, np.newaxis], len(lags), axis=1)
     sizes[:, 0] = gram[:, 0, 0]
     return 16 * len(lags) * np.finfo(float).eps * sizes
 
@@ -159,7 +158,7 @@ _GOOD_CONDITION = 1e6
 def is_well_conditioned(problem: Quadratic, statistics: LagStatistics, design: Design) -> bool:
     """Return whether the sums alone tell the weights of all groups, despite their rounding."""
     lags = statistics.lags_of(design.offsets)
-    sizes = np.trace(statistics.gram[:, lags[:, np.newaxis], lags], axis1=1, axis2=2)
+    sizes = statistics.sizes(lags)
     values = np.linalg.eigvalsh(problem.gram) / np.where(sizes > 0, sizes, 1.0)[:, np.newaxis]
     # What is nothing but rounding, as of a joint that stands still, cannot be told better.
     told = values > 16 * len(lags) * np.finfo(float).eps
@@ -216,14 +215,22 @@ def fit_edges(
     return out
 
 
+def _among_all_lags(
+    statistics: LagStatistics, design: Design, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights of kernels for all lags of some statistics, (n_groups, n_lags)."""
+    kernel = np.zeros((statistics.n_groups, statistics.n_lags))
+    kernel[:, statistics.lags_of(design.offsets)] = weights
+    return kernel
+
+
 def intercepts(
     statistics: LagStatistics, design: Design, weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the constant of each group's kernel, (n_groups,)."""
     if not design.fit_intercept:
         return np.zeros(statistics.n_groups)
-    kernel = np.zeros((statistics.n_groups, statistics.n_lags))
-    kernel[:, statistics.lags_of(design.offsets)] = weights
+    kernel = _among_all_lags(statistics, design, weights)
     means = [statistics.mean_of(row)[group] for group, row in enumerate(kernel)]
     return statistics.mean_of(design.wanted(statistics)) - np.array(means)
 
@@ -249,8 +256,7 @@ def squared_loss(
 
     With noise it is an unbiased estimate of the error against the target without the noise.
     """
-    kernel = np.zeros((statistics.n_groups, statistics.n_lags))
-    kernel[:, statistics.lags_of(design.offsets)] = weights
+    kernel = _among_all_lags(statistics, design, weights)
     wanted = design.wanted(statistics)
     if wanted is not None:
         loss = statistics.sum_of_squares(wanted - kernel)
