@@ -1,0 +1,418 @@
+"""Loops over samples in blocks: densities of Gaussian components and weighted moments.
+
+A block holds BLOCK samples with one row for each feature, so that the innermost loops run along
+samples, whatever the number of features is, and have a length that the compiler knows. Rows are
+padded: features to a multiple of four, components to an even number. Data may be float32; the work
+is float64, which costs no more here, since sums over short rows do not gain from narrow numbers.
+
+Naming: n samples in the block, x the block less the centre, r the responsibilities, y whitened.
+"""
+
+import numpy as np
+
+from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.em.kernels.scalar import exp_of_negative
+
+BLOCK = 128
+
+
+@cpu_function
+def load_block(X, start, n, centre, x):
+    """Copy samples, less the centre, into the rows of x; what is beyond them is 0."""
+    for j in range(X.shape[1]):
+        c = centre[j]
+        row = x[j]
+        for b in range(n):
+            row[b] = X[start + b, j] - c
+        for b in range(n, BLOCK):
+            row[b] = 0
+
+
+@cpu_function
+def _add_two_rows(y0, y1, x0, x1, x2, x3, a0, a1, a2, a3, b0, b1, b2, b3):
+    for b in range(BLOCK):
+        u0 = x0[b]
+        u1 = x1[b]
+        u2 = x2[b]
+        u3 = x3[b]
+        y0[b] += a0 * u0 + a1 * u1 + a2 * u2 + a3 * u3
+        y1[b] += b0 * u0 + b1 * u1 + b2 * u2 + b3 * u3
+
+
+@cpu_function
+def _subtract_half_squares(q, y0, y1):
+    for b in range(BLOCK):
+        q[b] -= 0.5 * (y0[b] * y0[b] + y1[b] * y1[b])
+
+
+@cpu_function
+def _whiten_two_rows(factor, i, x, y0, y1):
+    """Set y0, y1 to the rows i, i + 1 of a lower triangular matrix times the block."""
+    for b in range(BLOCK):
+        y0[b] = 0
+        y1[b] = 0
+    a = factor[i]
+    c = factor[i + 1]
+    for j in range(0, i + 2, 4):
+        _add_two_rows(
+            y0, y1, x[j], x[j + 1], x[j + 2], x[j + 3],
+            a[j], a[j + 1], a[j + 2], a[j + 3], c[j], c[j + 1], c[j + 2], c[j + 3],
+        )  # fmt: skip
+
+
+@cpu_function
+def densities_full(x, means, factors, constants, n_features, d, y, log_p):
+    """Set the rows of log_p to the log densities under components of any covariance."""
+    for k in range(constants.shape[0]):
+        for j in range(n_features):
+            m = means[k, j]
+            row = x[j]
+            difference = d[j]
+            for b in range(BLOCK):
+                difference[b] = row[b] - m
+        q = log_p[k]
+        c = constants[k]
+        for b in range(BLOCK):
+            q[b] = c
+        for i in range(0, n_features, 2):
+            _whiten_two_rows(factors[k], i, d, y[0], y[1])
+            _subtract_half_squares(q, y[0], y[1])
+
+
+@cpu_function
+def _subtract_four_half_squares(q, x0, x1, x2, x3, s0, s1, s2, s3, m0, m1, m2, m3):
+    for b in range(BLOCK):
+        z0 = x0[b] * s0 - m0
+        z1 = x1[b] * s1 - m1
+        z2 = x2[b] * s2 - m2
+        z3 = x3[b] * s3 - m3
+        q[b] -= 0.5 * (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3)
+
+
+@cpu_function
+def densities_diag(x, scaled_means, inverse_deviations, constants, n_features, log_p):
+    """Set the rows of log_p to the log densities under components of independent features."""
+    for k in range(constants.shape[0]):
+        q = log_p[k]
+        c = constants[k]
+        m = scaled_means[k]
+        s = inverse_deviations[k]
+        for b in range(BLOCK):
+            q[b] = c
+        for j in range(0, n_features, 4):
+            _subtract_four_half_squares(
+                q, x[j], x[j + 1], x[j + 2], x[j + 3],
+                s[j], s[j + 1], s[j + 2], s[j + 3], m[j], m[j + 1], m[j + 2], m[j + 3],
+            )  # fmt: skip
+
+
+@cpu_function
+def normalise_block(log_p, n_components, n, top, total):
+    """Turn log densities, in place, into responsibilities; total becomes log of their sum.
+
+    Beyond the n samples responsibilities are 0. A sample of no density at all belongs to nobody.
+    """
+    for b in range(BLOCK):
+        top[b] = log_p[0, b]
+    for k in range(1, n_components):
+        q = log_p[k]
+        for b in range(BLOCK):
+            top[b] = max(top[b], q[b])
+    for b in range(BLOCK):
+        total[b] = 0
+        if top[b] == -np.inf:
+            top[b] = 0
+    for k in range(n_components):
+        q = log_p[k]
+        for b in range(BLOCK):
+            p = exp_of_negative(q[b] - top[b])
+            q[b] = p
+            total[b] += p
+    for b in range(BLOCK):
+        share = 1 / total[b] if total[b] > 0 else 0.0
+        top[b] += np.log(total[b])
+        total[b] = share if b < n else 0.0
+    for k in range(n_components):
+        q = log_p[k]
+        for b in range(BLOCK):
+            q[b] *= total[b]
+    for b in range(BLOCK):
+        total[b] = top[b]
+
+
+@cpu_function(fastmath="reassociate")
+def _scale_and_sum(row, r, m, d, rd):
+    total = 0.0
+    for b in range(BLOCK):
+        v = row[b] - m
+        rv = r[b] * v
+        d[b] = v
+        rd[b] = rv
+        total += rv
+    return total
+
+
+@cpu_function(fastmath="reassociate")
+def _sum(r):
+    total = 0.0
+    for b in range(BLOCK):
+        total += r[b]
+    return total
+
+
+@cpu_function(fastmath="reassociate")
+def _dots(r0, r1, x0, x1, x2, x3):
+    s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = 0.0
+    for b in range(BLOCK):
+        p = r0[b]
+        q = r1[b]
+        u0 = x0[b]
+        u1 = x1[b]
+        u2 = x2[b]
+        u3 = x3[b]
+        s0 += p * u0
+        s1 += p * u1
+        s2 += p * u2
+        s3 += p * u3
+        t0 += q * u0
+        t1 += q * u1
+        t2 += q * u2
+        t3 += q * u3
+    return s0, s1, s2, s3, t0, t1, t2, t3
+
+
+@cpu_function
+def _add_dots(upper, lower, r0, r1, x, j):
+    """Add the products of two rows with the rows j to j + 3 to two rows of sums."""
+    s0, s1, s2, s3, t0, t1, t2, t3 = _dots(r0, r1, x[j], x[j + 1], x[j + 2], x[j + 3])
+    upper[j] += s0
+    upper[j + 1] += s1
+    upper[j + 2] += s2
+    upper[j + 3] += s3
+    lower[j] += t0
+    lower[j + 1] += t1
+    lower[j + 2] += t2
+    lower[j + 3] += t3
+
+
+@cpu_function
+def moments_full(x, r, means, n_features, d, rd, counts, first, second):
+    """Add the weighted moments of a block about the means: second in its lower triangles."""
+    for k in range(means.shape[0]):
+        counts[k] += _sum(r[k])
+        for j in range(n_features):
+            first[k, j] += _scale_and_sum(x[j], r[k], means[k, j], d[j], rd[j])
+        square = second[k]
+        for i in range(0, n_features, 2):
+            for j in range(0, i + 2, 4):
+                _add_dots(square[i], square[i + 1], rd[i], rd[i + 1], d, j)
+
+
+@cpu_function
+def moments_diag(x, r, n_components, n_features, squares, counts, first, second):
+    """Add the weighted moments of a block about the centre: second of single features."""
+    for j in range(n_features):
+        row = x[j]
+        square = squares[j]
+        for b in range(BLOCK):
+            square[b] = row[b] * row[b]
+    for k in range(0, n_components, 2):
+        counts[k] += _sum(r[k])
+        counts[k + 1] += _sum(r[k + 1])
+        for j in range(0, n_features, 4):
+            _add_dots(first[k], first[k + 1], r[k], r[k + 1], x, j)
+            _add_dots(second[k], second[k + 1], r[k], r[k + 1], squares, j)
+
+
+@cpu_function
+def _weigh_block(r, sample_weight, start, n):
+    for k in range(r.shape[0]):
+        row = r[k]
+        for b in range(n):
+            row[b] *= sample_weight[start + b]
+
+
+@cpu_function
+def _weighted_sum(values, sample_weight, start, n):
+    total = 0.0
+    for b in range(n):
+        total += values[b] * sample_weight[start + b]
+    return total
+
+
+@cpu_function
+def _load_responsibilities(responsibilities, start, n, r):
+    for k in range(responsibilities.shape[1]):
+        row = r[k]
+        for b in range(n):
+            row[b] = responsibilities[start + b, k]
+        for b in range(n, BLOCK):
+            row[b] = 0
+
+
+@cpu_function
+def _store_densities(log_p, start, n, out):
+    for b in range(n):
+        for k in range(out.shape[1]):
+            out[start + b, k] = log_p[k, b]
+
+
+@cpu_kernel(fastmath="contract")
+def statistics_full(
+    X, sample_weight, centre, means, factors, constants, counts, first, second
+):  # fmt: skip
+    """Add the expected moments of samples and return their weighted log-likelihood.
+
+    Parameters
+    ----------
+    X : array of shape (n, n_features)
+    sample_weight : float64 array of shape (n,)
+    centre : float64 array of shape (n_features,)
+    means : array of shape (n_components, padded features)
+        Less the centre.
+    factors : array of shape (n_components, padded features, padded features)
+        Lower triangular: they whiten.
+    constants : array of shape (n_components,)
+        What the log density is at the mean, with the weight's logarithm.
+    counts, first, second : float64 arrays
+        Of shapes (padded components,), (padded components, padded features) and (n_components,
+        padded features, padded features): sums about the means, added to.
+    """
+    n_samples, n_features = X.shape
+    n_components, width = means.shape
+    x = np.zeros((width, BLOCK))
+    d = np.zeros((width, BLOCK))
+    rd = np.zeros((width, BLOCK))
+    y = np.zeros((2, BLOCK))
+    log_p = np.zeros((counts.shape[0], BLOCK))
+    top = np.zeros(BLOCK)
+    total = np.zeros(BLOCK)
+    log_likelihood = 0.0
+    for start in range(0, n_samples, BLOCK):
+        n = min(BLOCK, n_samples - start)
+        load_block(X, start, n, centre, x)
+        densities_full(x, means, factors, constants, n_features, d, y, log_p)
+        normalise_block(log_p, n_components, n, top, total)
+        log_likelihood += _weighted_sum(total, sample_weight, start, n)
+        _weigh_block(log_p, sample_weight, start, n)
+        moments_full(x, log_p, means, n_features, d, rd, counts, first, second)
+    return log_likelihood
+
+
+@cpu_kernel(fastmath="contract")
+def statistics_diag(
+    X, sample_weight, centre, scaled_means, inverse_deviations, constants, counts, first, second
+):
+    """Add the expected moments of samples and return their weighted log-likelihood.
+
+    As `statistics_full`, for independent features: ``scaled_means`` and ``inverse_deviations`` are
+    of shape (n_components, padded features), and the sums, of which ``second`` has the shape of
+    ``first``, are about the centre.
+    """
+    n_samples, n_features = X.shape
+    n_components, width = scaled_means.shape
+    x = np.zeros((width, BLOCK))
+    squares = np.zeros((width, BLOCK))
+    log_p = np.zeros((counts.shape[0], BLOCK))
+    top = np.zeros(BLOCK)
+    total = np.zeros(BLOCK)
+    log_likelihood = 0.0
+    for start in range(0, n_samples, BLOCK):
+        n = min(BLOCK, n_samples - start)
+        load_block(X, start, n, centre, x)
+        densities_diag(x, scaled_means, inverse_deviations, constants, n_features, log_p)
+        normalise_block(log_p, n_components, n, top, total)
+        log_likelihood += _weighted_sum(total, sample_weight, start, n)
+        _weigh_block(log_p, sample_weight, start, n)
+        moments_diag(x, log_p, n_components, n_features, squares, counts, first, second)
+    return log_likelihood
+
+
+@cpu_kernel(fastmath="contract")
+def log_densities_full(X, centre, means, factors, constants, out):
+    """Set out, of shape (n, n_components), to log densities; parameters as `statistics_full`."""
+    n_samples, n_features = X.shape
+    n_components, width = means.shape
+    x = np.zeros((width, BLOCK))
+    d = np.zeros((width, BLOCK))
+    y = np.zeros((2, BLOCK))
+    log_p = np.zeros((n_components, BLOCK))
+    for start in range(0, n_samples, BLOCK):
+        n = min(BLOCK, n_samples - start)
+        load_block(X, start, n, centre, x)
+        densities_full(x, means, factors, constants, n_features, d, y, log_p)
+        _store_densities(log_p, start, n, out)
+
+
+@cpu_kernel(fastmath="contract")
+def log_densities_diag(X, centre, scaled_means, inverse_deviations, constants, out):
+    """Set out, of shape (n, n_components), to log densities; parameters as `statistics_diag`."""
+    n_samples, n_features = X.shape
+    n_components, width = scaled_means.shape
+    x = np.zeros((width, BLOCK))
+    log_p = np.zeros((n_components, BLOCK))
+    for start in range(0, n_samples, BLOCK):
+        n = min(BLOCK, n_samples - start)
+        load_block(X, start, n, centre, x)
+        densities_diag(x, scaled_means, inverse_deviations, constants, n_features, log_p)
+        _store_densities(log_p, start, n, out)
+
+
+@cpu_kernel(fastmath="contract")
+def add_moments_full(X, responsibilities, centre, means, counts, first, second):
+    """Add the moments of samples with given responsibilities; sums as of `statistics_full`."""
+    n_samples, n_features = X.shape
+    width = means.shape[1]
+    x = np.zeros((width, BLOCK))
+    d = np.zeros((width, BLOCK))
+    rd = np.zeros((width, BLOCK))
+    r = np.zeros((counts.shape[0], BLOCK))
+    for start in range(0, n_samples, BLOCK):
+        n = min(BLOCK, n_samples - start)
+        load_block(X, start, n, centre, x)
+        _load_responsibilities(responsibilities, start, n, r)
+        moments_full(x, r, means, n_features, d, rd, counts, first, second)
+
+
+@cpu_kernel(fastmath="contract")
+def add_moments_diag(X, responsibilities, centre, scaled_means, counts, first, second):
+    """Add the moments of samples with given responsibilities; sums as of `statistics_diag`."""
+    n_samples, n_features = X.shape
+    n_components, width = scaled_means.shape
+    x = np.zeros((width, BLOCK))
+    squares = np.zeros((width, BLOCK))
+    r = np.zeros((counts.shape[0], BLOCK))
+    for start in range(0, n_samples, BLOCK):
+        n = min(BLOCK, n_samples - start)
+        load_block(X, start, n, centre, x)
+        _load_responsibilities(responsibilities, start, n, r)
+        moments_diag(x, r, n_components, n_features, squares, counts, first, second)
+
+
+@cpu_kernel(fastmath="contract")
+def normalise_rows(log_p, log_norm):
+    """Turn the rows of log densities, in place, into responsibilities.
+
+    ``log_norm``, float64 of shape (n,), becomes the logarithm of the rows' sums; a row of no
+    density at all becomes 0.
+    """
+    n_samples, n_components = log_p.shape
+    for i in range(n_samples):
+        row = log_p[i]
+        top = -np.inf
+        for k in range(n_components):
+            top = max(top, np.float64(row[k]))
+        if top == -np.inf:
+            log_norm[i] = top
+            for k in range(n_components):
+                row[k] = 0
+            continue
+        total = 0.0
+        for k in range(n_components):
+            p = exp_of_negative(np.float64(row[k]) - top)
+            row[k] = p
+            total += p
+        share = 1 / total
+        for k in range(n_components):
+            row[k] *= share
+        log_norm[i] = top + np.log(total)
