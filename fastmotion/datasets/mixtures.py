@@ -263,9 +263,9 @@ class _RandomSet:
 
 
 _RANDOM_SETS = {
-    "random2d": _RandomSet(1000, 6, 2, 2.6),
-    "random4d": _RandomSet(2000, 8, 4, 3.0),
-    "random8d": _RandomSet(2000, 8, 8, 3.5),
+    "random2d": _RandomSet(1500, 6, 2, 2.8),
+    "random4d": _RandomSet(2000, 8, 4, 4.5),
+    "random8d": _RandomSet(2000, 8, 8, 4.5),
 }
 
 # M. A. T. Figueiredo and A. K. Jain, section 6.
@@ -306,7 +306,7 @@ def make_gaussian_set(
     ========== ========== ======== ======= ====================================================
     "fj1"      3          2        900     long components side by side [1]_
     "fj2"      4          2        1000    overlapping components, two with the same mean [1]_
-    "random2d" 6          2        1000    another mixture of each `random_state`
+    "random2d" 6          2        1500    another mixture of each `random_state`
     "random4d" 8          4        2000    another mixture of each `random_state`
     "random8d" 8          8        2000    another mixture of each `random_state`
     ========== ========== ======== ======= ====================================================
@@ -513,12 +513,13 @@ def _separate_means(
     covariances: NDArray[np.float64], separation: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return means that lie close together, but no two of them closer than `separation`."""
-    means = np.empty(covariances.shape[:2])
+    n_components, n_features, _ = covariances.shape
+    means = np.empty((n_components, n_features))
     size = separation
     for k, covariance in enumerate(covariances):
         halfway = np.linalg.inv((covariances[:k] + covariance) / 2)
         while True:
-            means[k] = size / 2 * random.standard_normal(means.shape[1])
+            means[k] = size / 2 * random.standard_normal(n_features)
             away = means[:k] - means[k]
             squared = np.einsum("ki,kij,kj->k", away, halfway, away)
             if (squared >= separation**2).all():
