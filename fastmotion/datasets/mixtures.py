@@ -265,7 +265,7 @@ class _RandomSet:
 _RANDOM_SETS = {
     "random2d": _RandomSet(1500, 6, 2, 2.8),
     "random4d": _RandomSet(2000, 8, 4, 4.5),
-    "random8d": _RandomSet(2000, 8, 8, 4.5),
+    "random8d": _RandomSet(2000, 8, 8, 5.0),
 }
 
 # M. A. T. Figueiredo and A. K. Jain, section 6.
@@ -515,7 +515,7 @@ def _separate_means(
     """Return means that lie close together, but no two of them closer than `separation`."""
     n_components, n_features, _ = covariances.shape
     means = np.empty((n_components, n_features))
-    size = separation
+    size = separation / np.sqrt(n_features)
     for k, covariance in enumerate(covariances):
         halfway = np.linalg.inv((covariances[:k] + covariance) / 2)
         while True:
