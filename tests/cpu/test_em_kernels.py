@@ -1,0 +1,114 @@
+"""Kernels of Gaussian components: what the passes over them do not show."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, logsumexp
+
+from fastmotion.core.compile import cpu_kernel
+from fastmotion.em.gaussians import Gaussians
+from fastmotion.em.kernels import cpu
+from fastmotion.em.kernels.scalar import exp_of_negative
+from fastmotion.em.passes import GaussianPasses
+
+
+@cpu_kernel(fastmath="contract")
+def exponentials(x, out):
+    """Set out to the exponentials of x."""
+    for i in range(x.shape[0]):
+        out[i] = exp_of_negative(x[i])
+
+
+def exponential_of(x):
+    out = np.empty_like(x)
+    exponentials(x, out)
+    return out
+
+
+def test_exponential():
+    x = np.concatenate([-np.geomspace(1e-20, 708, 20_000), np.linspace(-2, 0, 20_000)])
+    # Long doubles: the last digit of NumPy's own is not certain.
+    exact = np.exp(np.longdouble(x))
+    error = np.abs(exponential_of(x) - exact) / np.spacing(np.float64(exact))
+    assert error.max() < 2.5
+    assert exponential_of(np.array([0.0, -0.0])).tolist() == [1.0, 1.0]
+    assert (exponential_of(x[:20_000]) <= 1).all()
+
+
+def test_exponential_of_what_is_too_small():
+    x = np.array([-708.0, np.nextafter(-708.0, -800), -745.0, -1e9, -1e308, -np.inf])
+    found = exponential_of(x)
+    assert found[0] == pytest.approx(np.exp(-708.0), rel=1e-14)
+    np.testing.assert_array_equal(found[1:], 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_normalised(rng, dtype):
+    log_p = (100 * rng.normal(size=(50, 7)) - 1e4).astype(dtype)
+    log_p[3, 2:] = -np.inf
+    log_p[4, 0] = -3e38
+    log_p[5] = log_p[5, 0]
+    shares, norm = log_p.copy(), np.empty(len(log_p))
+    cpu.normalise_rows(shares, norm)
+    wide = log_p.astype(float)
+    rtol = 1e-12 if dtype == np.float64 else 1e-6
+    np.testing.assert_allclose(norm, logsumexp(wide, axis=1), rtol=1e-14)
+    np.testing.assert_allclose(shares, np.exp(log_softmax(wide, axis=1)), rtol=rtol, atol=1e-37)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=rtol)
+
+
+def test_a_row_of_no_density_belongs_to_nobody():
+    log_p, norm = np.full((2, 3), -np.inf), np.empty(2)
+    log_p[1, 1] = -5
+    cpu.normalise_rows(log_p, norm)
+    np.testing.assert_array_equal(log_p, [[0, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(norm, [-np.inf, -5])
+
+
+def some_passes(covariance_type, n_components=3, n_features=5):
+    rng = np.random.default_rng(0)
+    covariances = np.ones(n_components)
+    if covariance_type == "full":
+        covariances = np.repeat(np.eye(n_features)[None], n_components, axis=0) + 0.2
+    means = rng.normal(size=(n_components, n_features))
+    gaussians = Gaussians.from_covariances(means, covariances, covariance_type)
+    return GaussianPasses(gaussians, log_weights=np.log(np.full(n_components, 1 / n_components)))
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "spherical"])
+def test_a_sample_does_not_see_its_block(rng, covariance_type):
+    passes = some_passes(covariance_type)
+    X = rng.normal(size=(2 * cpu.BLOCK + 9, 5))
+    whole = np.empty((len(X), 3))
+    passes.log_densities(X, whole)
+    for row in (0, cpu.BLOCK - 1, cpu.BLOCK, len(X) - 1):
+        alone = np.empty((1, 3))
+        passes.log_densities(X[row : row + 1], alone)
+        np.testing.assert_array_equal(alone[0], whole[row])
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "spherical"])
+def test_nothing_is_left_of_the_block_before(rng, covariance_type):
+    # The second block holds three samples; those of the first are far away.
+    passes = some_passes(covariance_type)
+    X = rng.normal(size=(cpu.BLOCK + 3, 5))
+    X[: cpu.BLOCK] += 1e3
+    weight = np.ones(len(X))
+    weight[: cpu.BLOCK] = 0
+    found, expected = passes.new_sums(), passes.new_sums()
+    total = passes.add_statistics(X, weight, found)
+    assert total == pytest.approx(
+        passes.add_statistics(X[cpu.BLOCK :].copy(), np.ones(3), expected), rel=1e-13
+    )
+    np.testing.assert_allclose(found.counts, expected.counts, rtol=1e-12)
+    np.testing.assert_allclose(found.first, expected.first, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.second, expected.second, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "spherical"])
+def test_padding_of_components_stays_empty(rng, covariance_type):
+    passes = some_passes(covariance_type)
+    sums = passes.new_sums()
+    passes.add_statistics(rng.normal(size=(300, 5)), np.ones(300), sums)
+    passes.add_moments(rng.normal(size=(300, 5)), rng.random((300, 3)), sums)
+    assert sums.counts[3:].tolist() == [0.0]
+    assert not sums.first[3:].any() and not sums.first[:, 5:].any()
