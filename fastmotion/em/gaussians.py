@@ -84,18 +84,25 @@ class Gaussians:
         return cls(covariance_type, means, covariances, factors)
 
     @classmethod
+    def from_factors(cls, means: NDArray, factors: NDArray, covariance_type: str) -> Gaussians:
+        """Return components of given factors of the precisions, `precisions_cholesky`."""
+        means, factors = _as_float64(means), _as_float64(factors)
+        if covariance_type in ("diag", "spherical"):
+            return cls(covariance_type, means, factors**-2.0, factors)
+        inverse = np.linalg.inv(factors)
+        return cls(covariance_type, means, np.swapaxes(inverse, -1, -2) @ inverse, factors)
+
+    @classmethod
     def from_precisions(
         cls, means: NDArray, precisions: NDArray, covariance_type: str
     ) -> Gaussians:
         """Return components of given precisions, the inverses of covariances."""
         means, precisions = _as_float64(means), _as_float64(precisions)
         if covariance_type in ("diag", "spherical"):
-            return cls(covariance_type, means, 1 / precisions, np.sqrt(precisions))
+            return cls.from_factors(means, np.sqrt(precisions), covariance_type)
         # Cholesky's factor of the matrix turned by half a circle is its upper factor, turned.
         upper = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
-        inverse = np.linalg.inv(upper)
-        covariances = np.swapaxes(inverse, -1, -2) @ inverse
-        return cls(covariance_type, means, covariances, np.ascontiguousarray(upper))
+        return cls.from_factors(means, upper, covariance_type)
 
     @property
     def n_components(self) -> int:

@@ -1,0 +1,5 @@
+"""Gaussian mixtures, with a known or unknown number of components."""
+
+from fastmotion.mixture._gaussian_mixture import GaussianMixture
+
+__all__ = ["GaussianMixture"]

@@ -1,0 +1,739 @@
+"""Gaussian mixtures by expectation-maximisation."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.validation import Interval, Options, StrOptions, fit_context
+from fastmotion.em.driver import EMRun, best_of
+from fastmotion.em.gaussians import (
+    COVARIANCE_TYPES,
+    GaussianMoments,
+    Gaussians,
+    count_covariance_parameters,
+)
+from fastmotion.em.progress import (
+    CallbackSupportMixin,
+    FitTasks,
+    Messages,
+    messages_shown,
+    with_callbacks,
+)
+from fastmotion.em.samples import Rows, Samples, normalise
+from fastmotion.linear._normal_equations import check_weight
+from fastmotion.mixture._model import (
+    GivenStart,
+    Mixture,
+    MixtureModel,
+    maximise_mixture,
+    start_mixture,
+)
+from fastmotion.mixture.regression import ConditionalMixture, condition_mixture
+from fastmotion.mixture.selection import CRITERIA, SelectionResult, select_components
+
+_NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase "
+    "max_iter, tol, or check for degenerate data."
+)
+
+
+class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
+    """A mixture of Gaussian components, fitted by expectation-maximisation.
+
+    It can stand in the place of `sklearn.mixture.GaussianMixture`: parameters, attributes and
+    results are those, and it adds weights of samples, missing values, fits by parts that merge, an
+    unknown number of components, and regression.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default=1
+        Number of components. "auto" finds it, see `select_components`.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+        Each component has its own covariance matrix, all share one, each has variances of its own
+        features, or each has a single variance.
+    tol : float, default=1e-3
+        EM ends when the mean log-likelihood of a sample changes by less in an iteration.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of covariances. Where a covariance is singular all the same, its small
+        eigenvalues are raised and a `SingularCovarianceWarning` names the component; with 0 that is
+        an error.
+    max_iter : int, default=100
+        Iterations at most.
+    n_init : int, default=1
+        Starts; the best result is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
+        Where EM starts: from clusters, from samples far apart, from random responsibilities, or
+        from random samples.
+    weights_init : array_like of shape (n_components,), default=None
+        Weights to start from.
+    means_init : array_like of shape (n_components, n_features), default=None
+        Means to start from.
+    precisions_init : array_like, default=None
+        Inverse covariances to start from, in the shape of ``covariances_``.
+    random_state : int, RandomState instance or None, default=None
+        For starting points and `sample`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit.
+    verbose : int, default=0
+        1 logs starts and iterations, 2 times and bounds too; to standard output where the logger
+        "fastmotion" has no handler.
+    verbose_interval : int, default=10
+        Iterations from one message to the next.
+    max_components : int, default=20
+        The most components that "auto" considers.
+    criterion : str, default="bic"
+        What "auto" chooses by, see `select_components`.
+    learning_decay : float, default=1.0
+        In `partial_fit` the t-th part counts with t to the power of minus this. 1 gives all samples
+        the same weight; less, but more than 0.5, forgets those that poor early parameters judged.
+    n_jobs : int or None, default=None
+        Threads; they do not change results.
+    device : str or None, default=None
+        Where to compute: "cpu", "auto", or None for the setting of `fastmotion.config_context`.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Weights of the components.
+    means_ : ndarray of shape (n_components, n_features)
+        Means of the components.
+    covariances_ : ndarray
+        Covariances, of shape (n_components, n_features, n_features) if full, (n_features,
+        n_features) if tied, (n_components, n_features) if diag, (n_components,) if spherical.
+    precisions_ : ndarray
+        Inverse covariances, in that shape.
+    precisions_cholesky_ : ndarray
+        Upper triangular factors U of the precisions U Uᵀ, or inverse standard deviations.
+    converged_ : bool
+        Whether the best fit converged.
+    n_iter_ : int
+        Its number of iterations.
+    lower_bound_ : float
+        Its last lower bound on the mean log-likelihood of a sample.
+    lower_bounds_ : list of float
+        The lower bound of each of its iterations.
+    n_components_ : int
+        Number of components.
+    n_parts_ : int
+        Number of parts that `partial_fit` and `merge` have taken in.
+    moments_ : GaussianMoments or None
+        The mergeable sums that the parameters were estimated from; None after ``max_iter=0``.
+    criterion_path_ : dict of int to float
+        Only of "auto": the criterion of each number of components considered; less is better.
+    candidates_ : dict
+        Only of "auto": the best mixture found for each number of components.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features, where `X` had them.
+    device_ : str
+        Where the fit ran.
+
+    See Also
+    --------
+    select_components : The search for the number of components by itself.
+    fastmotion.hmm.GaussianHMM : Components that follow one another in time.
+
+    Notes
+    -----
+    X may hold NaN where a value is missing at random: components are then fitted to what is known
+    of each sample (Ghahramani and Jordan 1994). A sample of which nothing is known has a
+    log-likelihood of 0 and no influence.
+
+    No array of samples by components is made but for `predict_proba`. Parameters have the dtype of
+    X, float32 or float64; sums are made in float64, relative to the middle of the data.
+
+    References
+    ----------
+    Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm",
+    Journal of the Royal Statistical Society B 39; its E-step and M-step for Gaussian components as
+    in McLachlan and Peel 2000, "Finite mixture models", section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.mixture import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.means_[np.argsort(mixture.means_[:, 0])]
+    array([[ 1.,  2.],
+           [10.,  2.]])
+    >>> labels = mixture.predict([[0, 0], [12, 3]])
+    >>> bool(labels[0] == labels[1])
+    False
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions({"kmeans", "random", "random_from_data", "k-means++"})],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "max_components": [Interval(Integral, 1, None, closed="left")],
+        "criterion": [StrOptions(set(CRITERIA))],
+        "learning_decay": [Interval(Real, 0.5, 1.0, closed="right")],
+        "n_jobs": [Integral, None],
+        "device": [str, Options(Device, {Device("cpu")}), None],
+    }
+
+    def __init__(
+        self,
+        n_components: int | str = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        max_components: int = 20,
+        criterion: str = "bic",
+        learning_decay: float = 1.0,
+        n_jobs: int | None = None,
+        device: str | Device | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.max_components = max_components
+        self.criterion = criterion
+        self.learning_decay = learning_decay
+        self.n_jobs = n_jobs
+        self.device = device
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: object = None, *, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Estimate the mixture.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
+        y : object
+            Ignored.
+        sample_weight : array_like of shape (n_samples,), default=None
+            How many times each sample counts; not negative.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            There are fewer samples than components, X holds infinity or a feature without any
+            value, weights are negative or not finite, starting parameters are no mixture, or
+            ``reg_covar`` is 0 and a covariance becomes singular.
+
+        Warns
+        -----
+        ConvergenceWarning
+            EM did not converge in ``max_iter`` iterations.
+        SingularCovarianceWarning
+            A covariance was singular and has been widened.
+        """
+        self._fit(self._check_samples(X, sample_weight))
+        return self
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_predict(
+        self, X: ArrayLike, y: object = None, *, sample_weight: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """Estimate the mixture and return the most probable component of each sample.
+
+        Parameters, errors and warnings are those of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        self._fit(self._check_samples(X, sample_weight))
+        return self.predict(X)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: ArrayLike, y: object = None, *, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Update the mixture by one EM step that takes in further samples.
+
+        The first part is fitted as by `fit`. The moments expected of each later part under the
+        mixture so far are added to those of the parts before (Cappé and Moulines 2009, "On-line
+        expectation-maximization algorithm for latent data models", equations 3 and 12).
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`; a later part may be a single sample.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "weights_"):
+            self._fit(self._check_samples(X, sample_weight))
+            return self
+        samples = self._check_samples(X, sample_weight, reset=False)
+        model = MixtureModel(samples, self._mixture(), self.reg_covar)
+        moments, bound = model.expectation()
+        self.n_parts_ += 1
+        model.maximisation(self._blend(moments))
+        self._take_on(*model.parameters(), self.means_.dtype)
+        self.lower_bound_ = bound
+        return self
+
+    def merge(self, other: GaussianMixture) -> Self:
+        """Take in the moments of a mixture that was fitted to other samples.
+
+        Components are matched by their index, so both fits should have begun from the same
+        mixture: one EM step of each, merged, is one step on the samples of both.
+
+        Parameters
+        ----------
+        other : GaussianMixture
+            Fitted, of the same features, covariance type and number of components.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            The mixtures do not match, or one has no moments, as after ``max_iter=0``.
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        for name in ("covariance_type", "n_components_", "n_features_in_"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(
+                    f"only mixtures of the same {name} merge, got {getattr(self, name)!r} and "
+                    f"{getattr(other, name)!r}"
+                )
+        if self.moments_ is None or other.moments_ is None:
+            raise ValueError("a mixture without moments does not merge; fit with max_iter > 0")
+        before, added = self.moments_.counts.sum(), other.moments_.counts.sum()
+        moments = self.moments_.merge(other.moments_)
+        mixture = maximise_mixture(moments, self.covariance_type, self.reg_covar)
+        self._take_on(mixture, moments, self.means_.dtype)
+        bounds = before * self.lower_bound_ + added * other.lower_bound_
+        self.lower_bound_ = bounds / (before + added)
+        self.n_parts_ += other.n_parts_
+        return self
+
+    def score_samples(self, X: ArrayLike) -> NDArray:
+        """Return the log-likelihood of each sample.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        samples = self._check_query(X)
+        scores = np.empty(len(samples), samples.X.dtype)
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            scores[rows] = normalise(log_densities)
+
+        self._evaluate(samples, keep)
+        return scores
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Return the mean log-likelihood of the samples.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
+        y : object
+            Ignored.
+
+        Returns
+        -------
+        float
+        """
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the index of the most probable component of each sample.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        samples = self._check_query(X)
+        labels = np.empty(len(samples), np.int64)
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            labels[rows] = log_densities.argmax(1)
+
+        self._evaluate(samples, keep)
+        return labels
+
+    def predict_proba(self, X: ArrayLike) -> NDArray:
+        """Return the probability of each component for each sample.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        samples = self._check_query(X)
+        probabilities = np.empty((len(samples), len(self.weights_)), samples.X.dtype)
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            normalise(log_densities)
+            probabilities[rows] = log_densities
+
+        self._evaluate(samples, keep)
+        return probabilities
+
+    def sample(self, n_samples: int = 1) -> tuple[NDArray, NDArray[np.int64]]:
+        """Draw samples from the mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            At least 1.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, sorted by component.
+        y : ndarray of shape (n_samples,)
+            Their components.
+
+        Raises
+        ------
+        ValueError
+            ``n_samples`` is less than 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
+                "sample."
+            )
+        mixture = self._mixture()
+        generator = check_random_state(self.random_state)
+        weights = mixture.weights / mixture.weights.sum()
+        counts = generator.multinomial(n_samples, weights)
+        labels = np.repeat(np.arange(len(weights)), counts)
+        X = generator.standard_normal((n_samples, mixture.gaussians.n_features))
+        ends = np.cumsum(counts)
+        for k, factor in enumerate(np.linalg.cholesky(mixture.gaussians.full_covariances())):
+            rows = slice(ends[k] - counts[k], ends[k])
+            X[rows] = X[rows] @ factor.T + mixture.gaussians.means[k]
+        return X.astype(self.means_.dtype, copy=False), labels
+
+    def condition(self, X_known: ArrayLike, columns: ArrayLike) -> ConditionalMixture:
+        """Return the distribution of the other features where some are known.
+
+        Its mean is Gaussian mixture regression (Ghahramani and Jordan 1994, "Supervised learning
+        from incomplete data via an EM approach", section 4).
+
+        Parameters
+        ----------
+        X_known : array_like of shape (n_samples, n_known)
+            Values of the known features.
+        columns : array_like of shape (n_known,)
+            Which features they are: indices, or names if the mixture was fitted to named features;
+            or a mask of shape (n_features,).
+
+        Returns
+        -------
+        ConditionalMixture
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> x = np.linspace(0, 1, 200)
+        >>> X = np.column_stack([x, 2 * x + 1])
+        >>> mixture = GaussianMixture().fit(X)
+        >>> mixture.condition([[0.5]], columns=[0]).mean().round(3)
+        array([[2.]])
+        """
+        check_is_fitted(self)
+        mixture = self._mixture()
+        return condition_mixture(
+            mixture.weights, mixture.gaussians, X_known, self._column_indices(columns)
+        )
+
+    def bic(self, X: ArrayLike) -> float:
+        """Return the Bayesian information criterion on samples; less is better.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        float
+        """
+        scores = self.score_samples(X)
+        return self._deviance(scores) + self._n_parameters() * math.log(len(scores))
+
+    def aic(self, X: ArrayLike) -> float:
+        """Return Akaike's information criterion on samples; less is better.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        float
+        """
+        return self._deviance(self.score_samples(X)) + 2 * self._n_parameters()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _check_samples(
+        self, X: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool = True
+    ) -> Samples:
+        """Return the samples that count, checked."""
+        self.device_ = str(resolve_device(self.device, X))
+        X = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        weight = None
+        if sample_weight is not None:
+            weight = check_weight(sample_weight, len(X), "sample_weight")
+            if not weight.all():
+                X, weight = X[weight > 0], weight[weight > 0]
+            if not len(X):
+                raise ValueError("sample_weight must not be zero for all samples")
+        samples = Samples(X, weight, self.n_jobs)
+        if reset:
+            self._check_enough(samples)
+        return samples
+
+    def _check_enough(self, samples: Samples) -> None:
+        n_samples = samples.n_known
+        n_components = 1 if self.n_components == "auto" else self.n_components
+        if n_samples < n_components:
+            raise ValueError(
+                "Expected n_samples >= n_components but got "
+                f"n_components = {n_components}, n_samples = {n_samples}"
+            )
+        if not samples.is_complete:
+            empty = np.flatnonzero(np.isnan(samples.X).all(0))
+            if len(empty):
+                raise ValueError(
+                    f"features {empty.tolist()} of X have no value at all; leave them out"
+                )
+
+    def _check_query(self, X: ArrayLike) -> Samples:
+        check_is_fitted(self)
+        return Samples(self._check_features(X, reset=False), n_jobs=self.n_jobs)
+
+    def _check_features(self, X: ArrayLike, **settings: Any) -> NDArray:
+        return validate_data(
+            self, X, dtype=[np.float64, np.float32], order="C", ensure_all_finite="allow-nan",
+            **settings,
+        )  # fmt: skip
+
+    def _fit(self, samples: Samples) -> None:
+        given = None
+        if self.n_components != "auto":
+            given = GivenStart.check(
+                self.weights_init, self.means_init, self.precisions_init,
+                (self.n_components, samples.X.shape[1]), self.covariance_type,
+            )  # fmt: skip
+        goes_on = self.warm_start and hasattr(self, "converged_")
+        n_starts = 1 if goes_on or self.n_components == "auto" else self.n_init
+        with messages_shown(self.verbose):
+            run = self._run(samples, self._starter(samples, given, goes_on), n_starts, goes_on)
+        self._keep(run)
+        self._take_on(*run.parameters, samples.X.dtype)
+        self.n_parts_ = 1
+        if not run.converged and self.max_iter > 0:
+            warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
+
+    def _starter(
+        self, samples: Samples, given: GivenStart | None, goes_on: bool
+    ) -> Callable[[], Mixture]:
+        """Return what makes a mixture to start from."""
+        if goes_on:
+            return self._mixture
+        if given is None:
+            return lambda: self._select(samples)
+        if given.is_whole:
+            return lambda: given.whole(self.covariance_type)
+        random_state = check_random_state(self.random_state)
+
+        def start() -> Mixture:
+            drawn = start_mixture(
+                samples,
+                self.n_components,
+                covariance_type=self.covariance_type,
+                reg_covar=self.reg_covar,
+                init_params=self.init_params,
+                random_state=random_state,
+            )
+            return given.applied_to(drawn)
+
+        return start
+
+    def _select(self, samples: Samples) -> Mixture:
+        result: SelectionResult = select_components(
+            samples.X,
+            max_components=self.max_components,
+            covariance_type=self.covariance_type,
+            criterion=self.criterion,
+            reg_covar=self.reg_covar,
+            sample_weight=samples.sample_weight,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        )
+        self.criterion_path_ = result.criterion_path
+        self.candidates_ = result.candidates
+        return result.best
+
+    def _run(
+        self, samples: Samples, starter: Callable[[], Mixture], n_starts: int, goes_on: bool
+    ) -> EMRun:
+        models: list[MixtureModel] = []
+
+        def start() -> MixtureModel:
+            models[:] = [MixtureModel(samples, starter(), self.reg_covar)]
+            return models[0]
+
+        def present() -> dict[str, NDArray]:
+            return _attributes(models[0].mixture, samples.X.dtype)
+
+        tasks = FitTasks.of(self, samples.X, n_starts, self.max_iter, present)
+        messages = [Messages(self.verbose, self.verbose_interval)] if self.verbose else []
+        run = best_of(
+            [start] * n_starts,
+            max_iter=self.max_iter,
+            has_converged=lambda change: abs(change) < self.tol,
+            previous=self.lower_bound_ if goes_on else -math.inf,
+            observers=[*tasks, *messages],
+        )
+        for task in tasks:
+            task.fit_ends()
+        return run
+
+    def _keep(self, run: EMRun) -> None:
+        self.converged_ = run.converged
+        self.n_iter_ = run.n_iter
+        self.lower_bound_ = run.lower_bound
+        self.lower_bounds_ = run.lower_bounds
+
+    def _take_on(self, mixture: Mixture, moments: GaussianMoments | None, dtype: np.dtype) -> None:
+        for name, value in _attributes(mixture, dtype).items():
+            setattr(self, name, value)
+        self.n_components_ = len(mixture.weights)
+        self.moments_ = moments
+
+    def _mixture(self) -> Mixture:
+        """Return the fitted mixture, whoever set its attributes."""
+        gaussians = Gaussians.from_factors(
+            self.means_, self.precisions_cholesky_, self.covariance_type
+        )
+        return Mixture(np.asarray(self.weights_, np.float64), gaussians)
+
+    def _evaluate(self, samples: Samples, keep: Callable[[Rows, NDArray], None]) -> None:
+        mixture = self._mixture()
+        samples.evaluate(mixture.gaussians, mixture.log_weights, keep)
+
+    def _blend(self, moments: GaussianMoments) -> GaussianMoments:
+        """Return the moments of the parts so far and of one more, by their shares."""
+        if self.moments_ is None:
+            return moments
+        before, added = self.moments_.counts.sum(), moments.counts.sum()
+        if self.learning_decay == 1:
+            return self.moments_.merge(moments)
+        share, total = self.n_parts_**-self.learning_decay, before + added
+        kept = self.moments_.scaled((1 - share) * total / before)
+        return kept.merge(moments.scaled(share * total / added))
+
+    def _column_indices(self, columns: ArrayLike) -> NDArray:
+        wanted = np.asarray(columns)
+        if wanted.dtype.kind not in "OUS":
+            return wanted
+        names = list(getattr(self, "feature_names_in_", []))
+        unknown = [name for name in wanted.tolist() if name not in names]
+        if unknown:
+            raise ValueError(f"columns {unknown} are not among the feature names {names}")
+        return np.array([names.index(name) for name in wanted.tolist()])
+
+    def _deviance(self, scores: NDArray) -> float:
+        return -2 * float(np.sum(scores, dtype=np.float64))
+
+    def _n_parameters(self) -> int:
+        """Return the number of free parameters."""
+        n_components, n_features = self.means_.shape
+        covariances = count_covariance_parameters(self.covariance_type, n_components, n_features)
+        return covariances + n_components * n_features + n_components - 1
+
+
+def _attributes(mixture: Mixture, dtype: np.dtype) -> dict[str, NDArray]:
+    """Return fitted attributes by name."""
+    gaussians = mixture.gaussians
+    values = {
+        "weights_": mixture.weights,
+        "means_": gaussians.means,
+        "covariances_": gaussians.covariances,
+        "precisions_cholesky_": gaussians.precisions_cholesky,
+        "precisions_": gaussians.precisions(),
+    }
+    return {name: np.array(value, dtype) for name, value in values.items()}

@@ -1,0 +1,6 @@
+CRITERIA = ("bic",)
+SelectionResult = object
+
+
+def select_components(*a):
+    raise NotImplementedError
