@@ -1,8 +1,9 @@
-"""Dense optical flow and kernels of motion through scikit-learn estimators.
+"""Optical flow, motion kernels, mixtures and hidden Markov models as scikit-learn estimators.
 
 Public names are imported when they are first used, so that ``import fastmotion`` costs next to
 nothing. `fastmotion.flow` holds the estimators of optical flow, `fastmotion.trajectory` those of
-temporal kernels over the trajectories of joints, `fastmotion.linear` their least squares, and
+temporal kernels over the trajectories of joints, `fastmotion.linear` their least squares,
+`fastmotion.mixture` Gaussian mixtures, `fastmotion.hmm` hidden Markov models, and
 `fastmotion.metrics`, `fastmotion.io`, `fastmotion.display` and `fastmotion.datasets` what goes with
 them.
 """
@@ -23,13 +24,14 @@ _LAZY = {
     "io": "fastmotion.io",
     "linear": "fastmotion.linear",
     "metrics": "fastmotion.metrics",
+    "mixture": "fastmotion.mixture",
     "set_config": "fastmotion.core.config",
     "show_versions": "fastmotion.core.info",
     "trajectory": "fastmotion.trajectory",
 }
 
 # Subpackages that register warm-up calls.
-_FAMILIES = ("flow", "trajectory")
+_FAMILIES = ("flow", "trajectory", "mixture")
 
 __all__ = ["__version__", "warmup", *_LAZY]
 

@@ -6,6 +6,7 @@ from fastmotion import flow as flow
 from fastmotion import io as io
 from fastmotion import linear as linear
 from fastmotion import metrics as metrics
+from fastmotion import mixture as mixture
 from fastmotion import trajectory as trajectory
 from fastmotion.core.config import config_context as config_context
 from fastmotion.core.config import get_config as get_config

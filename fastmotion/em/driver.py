@@ -36,16 +36,16 @@ class Observer(Protocol):
     """Who is told of the progress of a fit."""
 
     def start_begins(self, start: int) -> None:
-        """A start, counted from 0, begins."""
+        """Hear that a start, counted from 0, begins."""
 
     def iteration_begins(self, iteration: int) -> None:
-        """An iteration, counted from 1, begins."""
+        """Hear that an iteration, counted from 1, begins."""
 
     def iteration_ends(self, iteration: int, bound: float, change: float) -> bool:
-        """An iteration has ended; return whether to stop."""
+        """Hear that an iteration has ended; return whether to stop."""
 
     def start_ends(self, run: EMRun) -> None:
-        """A start has ended."""
+        """Hear that a start has ended."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from fastmotion.em.gaussians import (
     Gaussians,
     count_covariance_parameters,
 )
+from fastmotion.em.kernels import kernels_for
 from fastmotion.em.progress import (
     CallbackSupportMixin,
     FitTasks,
@@ -551,7 +552,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         self, X: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool = True
     ) -> Samples:
         """Return the samples that count, checked."""
-        self.device_ = str(resolve_device(self.device, X))
+        self.device_ = self._check_device(X)
         X = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
         weight = None
         if sample_weight is not None:
@@ -566,7 +567,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return samples
 
     def _check_enough(self, samples: Samples) -> None:
-        n_samples = samples.n_known
+        n_samples = len(samples.X[samples.known_rows()])
         n_components = 1 if self.n_components == "auto" else self.n_components
         if n_samples < n_components:
             raise ValueError(
@@ -580,8 +581,14 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
                     f"features {empty.tolist()} of X have no value at all; leave them out"
                 )
 
+    def _check_device(self, X: ArrayLike) -> str:
+        device = resolve_device(self.device, X)
+        kernels_for(device.kind)  # an error, where there are none
+        return str(device)
+
     def _check_query(self, X: ArrayLike) -> Samples:
         check_is_fitted(self)
+        self._check_device(X)
         return Samples(self._check_features(X, reset=False), n_jobs=self.n_jobs)
 
     def _check_features(self, X: ArrayLike, **settings: Any) -> NDArray:

@@ -1,0 +1,27 @@
+"""What `fastmotion.warmup` runs to compile the kernels of mixtures."""
+
+import numpy as np
+
+from fastmotion.core.compile import register_warmup
+from fastmotion.mixture._gaussian_mixture import GaussianMixture
+
+# float32 and float64 are compiled apart.
+_SAMPLES = [np.array([[0, 0], [0, 1], [4, 4], [4, 5]], dtype) for dtype in (np.float32, np.float64)]
+
+
+def _warm_up_full_covariances() -> None:
+    _fit_and_predict("full")
+
+
+def _warm_up_diagonal_covariances() -> None:
+    _fit_and_predict("diag")
+
+
+def _fit_and_predict(covariance_type: str) -> None:
+    for X in _SAMPLES:
+        mixture = GaussianMixture(2, covariance_type=covariance_type, tol=np.inf, random_state=0)
+        mixture.fit(X).score_samples(X)
+
+
+register_warmup("mixture", _warm_up_full_covariances)
+register_warmup("mixture", _warm_up_diagonal_covariances)
