@@ -22,6 +22,7 @@ from fastmotion.em.kernels.seeding import (
     find_nearest,
     pack,
 )
+from fastmotion.em.missing import feature_moments, has_missing
 
 __all__ = [
     "KMeansResult",
@@ -178,7 +179,7 @@ def assign(X: NDArray, centres: NDArray, *, n_jobs: int | None = None) -> NDArra
         chunk = X[first : first + _CHUNK * BLOCK]
         distances = np.empty(len(chunk), X.dtype)
         found = labels[first : first + len(chunk)]
-        find_nearest(frame.pack(chunk), local, _has_missing(chunk), found, distances)
+        find_nearest(frame.pack(chunk), local, has_missing(chunk), found, distances)
 
     _thread_map(find, range(0, len(X), _CHUNK * BLOCK), n_jobs, X.size * len(centres))
     return labels
@@ -409,7 +410,7 @@ def _draw_points(
 ) -> _Points:
     """Draw the rows that clusters are sought among."""
     size = _SAMPLE + _SAMPLE_PER_CLUSTER * n_clusters
-    if not _has_missing(X):
+    if not has_missing(X):
         rows, weight = _draw_rows(np.arange(len(X)), sample_weight, size, random_state)
         _check_count(rows, n_clusters)
         return _Points(X if len(rows) == len(X) else X[rows], weight, rows, n_jobs)
@@ -419,7 +420,9 @@ def _draw_points(
     if len(rows) < n_clusters or len(np.unique(drawn, axis=0)) < n_clusters:
         observed = np.flatnonzero(n_missing < X.shape[1])
         rows, weight = _draw_rows(observed, sample_weight, size, random_state)
-        drawn = _fill_with_means(X[rows])
+        drawn = X[rows]
+        means, _ = feature_moments(drawn, weight)
+        drawn = np.where(np.isnan(drawn), means, drawn).astype(X.dtype)
     _check_count(rows, n_clusters)
     return _Points(drawn, weight, rows, n_jobs)
 
@@ -445,24 +448,12 @@ def _draw_rows(
     return rows[drawn], counts.astype(np.float64)
 
 
-def _fill_with_means(X: NDArray) -> NDArray:
-    """Return X with the mean of the feature (0 if it has none) where a value is missing."""
-    missing = np.isnan(X)
-    counts = np.maximum((~missing).sum(axis=0), 1)
-    means = np.where(missing, 0, X).sum(axis=0, dtype=np.float64) / counts
-    return np.where(missing, means, X).astype(X.dtype)
-
-
 def _check_count(rows: NDArray[np.intp], n_clusters: int) -> None:
     if len(rows) < n_clusters:
         raise ValueError(
             f"{n_clusters} clusters need as many samples of positive weight with an observed "
             f"value, got {len(rows)}; lower n_components or give more samples"
         )
-
-
-def _has_missing(X: NDArray) -> bool:
-    return bool(np.isnan(X.min(initial=np.inf)))
 
 
 def _thread_map(

@@ -1,0 +1,436 @@
+"""Rows with missing values: expectation-maximisation over what was observed.
+
+The likelihood of a row is that of its observed part, and the expectation step takes what is missing
+from its distribution given that part (Ghahramani and Jordan, "Supervised learning from incomplete
+data via an EM approach", 1994; Little and Rubin, "Statistical Analysis with Missing Data", chapter
+11). Rows that lack the same features, a *pattern*, have the same regression on what they have: it
+is applied to their moments at once, never to single rows.
+
+This is right where values are missing at random: whether one is missing may depend on what was
+observed, not on the value itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmotion.em.gaussians import GaussianMoments, Gaussians
+from fastmotion.em.passes import GaussianPasses, MomentSums
+
+__all__ = [
+    "MissingPasses",
+    "MissingSums",
+    "Pattern",
+    "complete",
+    "conditional",
+    "feature_moments",
+    "find_patterns",
+    "has_missing",
+    "marginal",
+    "pattern_order",
+]
+
+# Rows looked at together where missing values are sought, so that no mask of the data is held.
+_ROWS = 65536
+# Marginal components that are kept between chunks take no more than about this.
+_KEPT_BYTES = 16e6
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Rows in which the same features are observed.
+
+    Attributes
+    ----------
+    observed : ndarray of shape (n_features,), bool
+    rows : ndarray of shape (n_rows,), int64
+        Increasing.
+    """
+
+    observed: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self.observed.all())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is missing."""
+        return not self.observed.any()
+
+
+def has_missing(X: NDArray) -> bool:
+    """Return whether a value is NaN."""
+    return X.size > 0 and bool(np.isnan(X.min()))
+
+
+def find_patterns(X: NDArray) -> list[Pattern]:
+    """Return the patterns of missing values, every row in one of them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing.
+
+    Returns
+    -------
+    list of Pattern
+        The complete rows come first, if there are any; rows without any value come last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.em.missing import find_patterns
+    >>> X = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, np.nan]])
+    >>> [(pattern.observed.tolist(), pattern.rows.tolist()) for pattern in find_patterns(X)]
+    [([True, True], [1]), ([True, False], [0, 2])]
+    """
+    order, starts = _sort_by_pattern(X)
+    groups = np.split(order, starts[1:])
+    return [Pattern(~np.isnan(X[rows[0]]), rows) for rows in groups if len(rows)]
+
+
+def pattern_order(X: NDArray) -> NDArray[np.int64]:
+    """Return the rows in an order in which those of one pattern follow each other.
+
+    Chunks of rows in this order hold few patterns each, which is what `MissingPasses` is quick at.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int64
+        A permutation: complete rows first, rows without any value last, each pattern in order.
+    """
+    return _sort_by_pattern(X)[0]
+
+
+def feature_moments(
+    X: NDArray, sample_weight: NDArray | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weighted mean and variance of the observed values of each feature.
+
+    A start for components where few rows are complete: `Gaussians` of any means and these
+    variances complete them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing.
+    sample_weight : ndarray of shape (n_samples,), default=None
+
+    Returns
+    -------
+    means, variances : ndarray of shape (n_features,), float64
+        0 for a feature without any value of positive weight.
+    """
+    n_features = X.shape[1]
+    total = GaussianMoments(
+        np.zeros(n_features), np.zeros((n_features, 1)), np.zeros((n_features, 1))
+    )
+    for first in range(0, len(X), _ROWS):
+        values = X[first : first + _ROWS].T
+        observed = ~np.isnan(values)
+        weight = observed.astype(np.float64)
+        if sample_weight is not None:
+            weight *= sample_weight[first : first + _ROWS]
+        counts = weight.sum(axis=1)
+        divisor = np.where(counts > 0, counts, 1)
+        values = np.where(observed, values, 0).astype(np.float64)
+        means = (weight * values).sum(axis=1) / divisor
+        scatter = (weight * (values - means[:, None]) ** 2).sum(axis=1)
+        total = total.merge(GaussianMoments(counts, means[:, None], scatter[:, None]))
+    return total.means[:, 0], total.scatter[:, 0] / np.where(total.counts > 0, total.counts, 1)
+
+
+def marginal(gaussians: Gaussians, observed: NDArray[np.bool_]) -> Gaussians:
+    """Return the distribution of some of the features.
+
+    Parameters
+    ----------
+    gaussians : Gaussians
+    observed : ndarray of shape (n_features,), bool
+        At least one.
+
+    Returns
+    -------
+    Gaussians
+        Of the same covariance type.
+    """
+    means = gaussians.means[:, observed]
+    covariances = gaussians.covariances
+    if gaussians.covariance_type == "diag":
+        covariances = covariances[:, observed]
+    elif gaussians.covariance_type != "spherical":
+        covariances = _block(covariances, observed, observed)
+    return Gaussians.from_covariances(means, covariances, gaussians.covariance_type)
+
+
+def conditional(
+    gaussians: Gaussians, observed: NDArray[np.bool_], known: Gaussians | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the regression of the missing features on the observed ones.
+
+    Given x_o, the missing features are normal about ``means_m + coefficients @ (x_o - means_o)``
+    with a covariance that does not depend on x_o.
+
+    Parameters
+    ----------
+    gaussians : Gaussians
+    observed : ndarray of shape (n_features,), bool
+        At least one.
+    known : Gaussians, default=None
+        ``marginal(gaussians, observed)``, where it is at hand.
+
+    Returns
+    -------
+    coefficients : ndarray of shape (n_components, n_missing, n_observed), float64
+        Σ_mo Σ_oo⁻¹.
+    covariances : ndarray of shape (n_components, n_missing, n_missing), float64
+        Σ_mm - Σ_mo Σ_oo⁻¹ Σ_om.
+    """
+    if known is None:
+        known = marginal(gaussians, observed)
+    matrices, factors = gaussians.full_covariances(), known.full_precisions_cholesky()
+    if gaussians.covariance_type == "tied":
+        matrices, factors = matrices[:1], factors[:1]
+    half = _block(matrices, ~observed, observed) @ factors
+    coefficients = half @ np.swapaxes(factors, 1, 2)
+    covariances = _block(matrices, ~observed, ~observed) - half @ np.swapaxes(half, 1, 2)
+    n_components = gaussians.n_components
+    return (
+        np.broadcast_to(coefficients, (n_components, *coefficients.shape[1:])),
+        np.broadcast_to(covariances, (n_components, *covariances.shape[1:])),
+    )
+
+
+def complete(
+    moments: GaussianMoments,
+    gaussians: Gaussians,
+    observed: NDArray[np.bool_],
+    known: Gaussians | None = None,
+) -> GaussianMoments:
+    """Return the expected moments of all features, from those of the observed ones.
+
+    Parameters
+    ----------
+    moments : GaussianMoments
+        Of the observed features of rows of one pattern.
+    gaussians : Gaussians
+        Of all features; the missing ones are drawn from them, given the observed ones.
+    observed : ndarray of shape (n_features,), bool
+        At least one.
+    known : Gaussians, default=None
+        ``marginal(gaussians, observed)``, where it is at hand.
+
+    Returns
+    -------
+    GaussianMoments
+    """
+    full = _empty_moments(gaussians)
+    full.counts[:] = moments.counts
+    full.means[:, observed] = moments.means
+    if gaussians.covariance_type in ("diag", "spherical"):
+        full.means[:, ~observed] = gaussians.means[:, ~observed]
+        variances = (gaussians.deviations() ** 2)[:, ~observed]
+        full.scatter[:, observed] = moments.scatter
+        full.scatter[:, ~observed] = moments.counts[:, None] * variances
+        return full
+    coefficients, covariances = conditional(gaussians, observed, known)
+    step = moments.means - gaussians.means[:, observed]
+    full.means[:, ~observed] = gaussians.means[:, ~observed] + _apply(coefficients, step)
+    have, lack = np.flatnonzero(observed), np.flatnonzero(~observed)
+    cross = coefficients @ moments.scatter
+    inner = cross @ np.swapaxes(coefficients, 1, 2) + moments.counts[:, None, None] * covariances
+    full.scatter[:, have[:, None], have] = moments.scatter
+    full.scatter[:, lack[:, None], have] = cross
+    full.scatter[:, have[:, None], lack] = np.swapaxes(cross, 1, 2)
+    full.scatter[:, lack[:, None], lack] = inner
+    return full
+
+
+@dataclass
+class MissingSums:
+    """Sums over rows with and without missing values; made by `MissingPasses.new_sums`."""
+
+    complete: MomentSums
+    incomplete: GaussianMoments
+
+    def add(self, other: MissingSums) -> None:
+        """Add the sums over other samples."""
+        self.complete.add(other.complete)
+        self.incomplete = self.incomplete.merge(other.incomplete)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the sums take."""
+        moments = self.incomplete
+        own = moments.counts.nbytes + moments.means.nbytes + moments.scatter.nbytes
+        return self.complete.nbytes + own
+
+
+class MissingPasses:
+    """Gaussian components laid out for passes over rows with missing values.
+
+    It has the methods of `GaussianPasses`, and as those they may be called from several threads at
+    once, each with its own sums. A row without any value has the density 1, belongs to the
+    components by their weights, and adds nothing to the moments.
+
+    Parameters
+    ----------
+    gaussians : Gaussians
+    log_weights : ndarray of shape (n_components,), default=None
+        Added to the log densities: logarithms of the components' weights.
+    """
+
+    def __init__(self, gaussians: Gaussians, *, log_weights: NDArray | None = None) -> None:
+        self.gaussians = gaussians
+        self._log_weights = np.zeros(gaussians.n_components) if log_weights is None else log_weights
+        self._complete = GaussianPasses(gaussians, log_weights=log_weights)
+        self._kept: dict[bytes, GaussianPasses] = {}
+        n_bytes = 32 * gaussians.n_components * gaussians.n_features**2
+        self._most_kept = int(_KEPT_BYTES / n_bytes)
+
+    def log_densities(self, X: NDArray, out: NDArray) -> None:
+        """Set ``out`` to the log densities of the observed parts.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            float32 or float64; NaN where a value is missing.
+        out : ndarray of shape (n, n_components)
+            float32 or float64.
+        """
+        for pattern in find_patterns(X):
+            if pattern.is_empty:
+                out[pattern.rows] = self._log_weights
+                continue
+            part = np.empty((len(pattern.rows), out.shape[1]), out.dtype)
+            self._passes(pattern.observed).log_densities(_observed(X, pattern), part)
+            out[pattern.rows] = part
+
+    def add_statistics(self, X: NDArray, sample_weight: NDArray, sums: MissingSums) -> float:
+        """Add the expected moments of samples and return their weighted log-likelihood.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            float32 or float64; NaN where a value is missing.
+        sample_weight : float64 ndarray of shape (n,)
+        sums : MissingSums
+            Added to.
+        """
+        log_likelihood = 0.0
+        for pattern in find_patterns(X):
+            if pattern.is_empty:
+                continue  # the logarithm of 1
+            passes = self._passes(pattern.observed)
+            part, weight = passes.new_sums(), sample_weight[pattern.rows]
+            log_likelihood += passes.add_statistics(_observed(X, pattern), weight, part)
+            self._add(pattern, passes, part, sums)
+        return log_likelihood
+
+    def add_moments(self, X: NDArray, responsibilities: NDArray, sums: MissingSums) -> None:
+        """Add the expected moments of samples with given responsibilities.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            float32 or float64; NaN where a value is missing.
+        responsibilities : ndarray of shape (n, n_components)
+            Times sample weights.
+        sums : MissingSums
+            Added to.
+        """
+        for pattern in find_patterns(X):
+            if pattern.is_empty:
+                continue
+            passes = self._passes(pattern.observed)
+            part, weight = passes.new_sums(), responsibilities[pattern.rows]
+            passes.add_moments(_observed(X, pattern), weight, part)
+            self._add(pattern, passes, part, sums)
+
+    def new_sums(self) -> MissingSums:
+        """Return sums over no samples."""
+        return MissingSums(self._complete.new_sums(), _empty_moments(self.gaussians))
+
+    def moments(self, sums: MissingSums) -> GaussianMoments:
+        """Return the expected moments that sums of this object's stand for."""
+        return self._complete.moments(sums.complete).merge(sums.incomplete)
+
+    def chunks(self, n_samples: int) -> list[slice]:
+        """Return the parts of so many samples that are summed apart, in order."""
+        return self._complete.chunks(n_samples)
+
+    def _passes(self, observed: NDArray[np.bool_]) -> GaussianPasses:
+        if observed.all():
+            return self._complete
+        key = observed.tobytes()
+        passes = self._kept.get(key)
+        if passes is None:
+            known = marginal(self.gaussians, observed)
+            passes = GaussianPasses(known, log_weights=self._log_weights)
+            if len(self._kept) < self._most_kept:
+                self._kept[key] = passes
+        return passes
+
+    def _add(
+        self, pattern: Pattern, passes: GaussianPasses, part: MomentSums, sums: MissingSums
+    ) -> None:
+        if pattern.is_complete:
+            sums.complete.add(part)
+            return
+        known = passes.gaussians
+        moments = complete(passes.moments(part), self.gaussians, pattern.observed, known)
+        sums.incomplete = sums.incomplete.merge(moments)
+
+
+def _empty_moments(gaussians: Gaussians) -> GaussianMoments:
+    return GaussianMoments.empty(
+        gaussians.n_components, gaussians.n_features, gaussians.covariance_type
+    )
+
+
+def _sort_by_pattern(X: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows in the order of their patterns, and where each pattern starts."""
+    codes = np.concatenate(
+        [_codes(X[i : i + _ROWS]) for i in range(0, len(X), _ROWS)] or [_codes(X)]
+    )
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    is_first = np.ones(len(codes), bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return order, np.flatnonzero(is_first)
+
+
+def _codes(X: NDArray) -> NDArray:
+    """Return one number, or one string of bytes, for the missing features of each row."""
+    packed = np.packbits(np.isnan(X), axis=1)
+    if packed.shape[1] > 8:
+        return packed.view(f"S{packed.shape[1]}")[:, 0]
+    wide = np.zeros((len(X), 8), np.uint8)
+    wide[:, 8 - packed.shape[1] :] = packed
+    return wide.view(">u8")[:, 0].astype(np.uint64)
+
+
+def _observed(X: NDArray, pattern: Pattern) -> NDArray:
+    """Return the observed values of a pattern's rows."""
+    if pattern.is_complete:
+        return X if len(pattern.rows) == len(X) else X[pattern.rows]
+    return X[np.ix_(pattern.rows, np.flatnonzero(pattern.observed))]
+
+
+def _block(matrices: NDArray, rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> NDArray:
+    return matrices[..., np.flatnonzero(rows)[:, None], np.flatnonzero(columns)]
+
+
+def _apply(matrices: NDArray, vectors: NDArray) -> NDArray:
+    return (matrices @ vectors[..., None])[..., 0]
