@@ -25,7 +25,7 @@ class ConvergenceDisplay:
     Parameters
     ----------
     lower_bounds : sequence of n_fits array-like of shape (n_iter,), default=None
-        Lower bound on the log-likelihood after each iteration, fit by fit.
+        Lower bound on the log-likelihood in each iteration, fit by fit.
     criterion_paths : sequence of n_fits mappings of int to float, default=None
         Value of the criterion by number of components; the lower the better.
     n_components : sequence of n_fits int, default=None
@@ -233,7 +233,8 @@ class ConvergenceDisplay:
 
     def _check_bounds(self, kind: str) -> list[tuple[NDArray, NDArray]]:
         """Return iterations and bounds, or gaps, of each fit."""
-        bounds = [np.asarray(bound, float) for bound in self.lower_bounds or ()]
+        given = [] if self.lower_bounds is None else self.lower_bounds
+        bounds = [np.asarray(bound, float) for bound in given]
         if not bounds or any(bound.ndim != 1 or not len(bound) for bound in bounds):
             raise ValueError(
                 f"kind={kind!r} needs lower_bounds of shape (n_iter,) of each fit, got shapes "

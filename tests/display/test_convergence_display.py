@@ -100,7 +100,7 @@ def test_criterion_with_its_choice():
 
 
 def test_the_choice_need_not_be_the_least():
-    display = ConvergenceDisplay([], criterion_paths=[PATH, PATH], n_components=[2, 4])
+    display = ConvergenceDisplay(criterion_paths=[PATH, PATH], n_components=[2, 4])
     assert chosen(display.plot(kind="criterion")) == [(2, 70), (4, 61)]
     assert display.ax_.get_ylabel() == "criterion"
 
@@ -132,7 +132,7 @@ def test_a_search_shows_what_it_found(X):
 
 def test_own_axes_and_line_properties():
     _, ax = plt.subplots()
-    display = ConvergenceDisplay([[-3.0, -2.0]])
+    display = ConvergenceDisplay(np.array([[-3.0, -2.0]]))
     assert display.plot(ax, color="red", marker="x") is display
     assert display.ax_ is ax
     assert display.lines_[0].get_color() == "red"
