@@ -1,0 +1,485 @@
+"""Recursions over the frames of hidden Markov models, on the CPU.
+
+Densities of a frame are divided by the largest of them, probabilities of states by their sum, so
+that neither far outliers nor long sequences underflow. Inner loops run over states that lie side by
+side in memory; sums over states of departure are taken four at a time.
+
+Every kernel works on frames that follow one another: whole sequences, or a segment of one whose
+neighbours are joined to it by what the kernels take and give back at its ends.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.em.kernels.scalar import exp_of_negative
+
+# Probabilities below this are taken for zero, which bounds the backward recursion by its inverse.
+_NEGLIGIBLE = 1e-200
+# A frame that is less probable than this, given those before, is left to the log domain.
+_LEAST_SCALE = 1e-100
+# A state that is predicted with at least this probability cannot be changed by what was neglected,
+# as long as that amounts to no more than the second number.
+_WELL_PREDICTED = 1e-150
+_MOST_NEGLECTED = 1e-170
+
+
+@cpu_function(fastmath="reassociate")
+def _sum(values):
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
+@cpu_function(fastmath="reassociate")
+def _dot(x, y):
+    total = 0.0
+    for i in range(len(x)):
+        total += x[i] * y[i]
+    return total
+
+
+@cpu_function
+def _largest(values):
+    largest = -np.inf
+    for i in range(len(values)):
+        largest = values[i] if values[i] > largest else largest
+    return largest
+
+
+@cpu_function
+def _mix_rows(factors, rows, out):
+    """Set `out` to the sum of rows, each times its factor."""
+    n, width = rows.shape
+    whole = n - n % 4
+    for j in range(width):
+        out[j] = 0.0
+    for i in range(0, whole, 4):
+        f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+        r0, r1, r2, r3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        for j in range(width):
+            out[j] += (f0 * r0[j] + f1 * r1[j]) + (f2 * r2[j] + f3 * r3[j])
+    for i in range(whole, n):
+        factor, row = factors[i], rows[i]
+        for j in range(width):
+            out[j] += factor * row[j]
+
+
+@cpu_function
+def _add_four_products(before, after, weight, out):
+    """Add ``weight * before.T @ after`` to `out`; both have four rows."""
+    a0, a1, a2, a3 = after[0], after[1], after[2], after[3]
+    width = len(a0)
+    for i in range(before.shape[1]):
+        f0, f1, f2, f3 = before[0, i], before[1, i], before[2, i], before[3, i]
+        row = out[i]
+        for j in range(width):
+            row[j] += weight * ((f0 * a0[j] + f1 * a1[j]) + (f2 * a2[j] + f3 * a3[j]))
+
+
+@cpu_function
+def _add_product(before, after, weight, out):
+    """Add ``weight * outer(before, after)`` to `out`."""
+    for i in range(len(before)):
+        factor = weight * before[i]
+        row = out[i]
+        for j in range(len(after)):
+            row[j] += factor * after[j]
+
+
+@cpu_function
+def _exponentiate(log_densities, offsets):
+    """Replace log-densities by densities over the largest of each frame, whose log is kept."""
+    for t in range(len(log_densities)):
+        row = log_densities[t]
+        offset = _largest(row)
+        offsets[t] = offset
+        for j in range(len(row)):
+            row[j] -= offset
+    flat = log_densities.reshape(log_densities.size)
+    for i in range(len(flat)):
+        flat[i] = exp_of_negative(flat[i])
+
+
+@cpu_function
+def _weigh(densities, predicted, out):
+    for j in range(len(out)):
+        out[j] = densities[j] * predicted[j]
+
+
+@cpu_function
+def _scale(values, factor):
+    for j in range(len(values)):
+        value = values[j] * factor
+        values[j] = value if value >= _NEGLIGIBLE else 0.0
+
+
+@cpu_function
+def _largest_where_unpredicted(densities, predicted):
+    largest = 0.0
+    for j in range(len(densities)):
+        if predicted[j] < _WELL_PREDICTED and densities[j] > largest:
+            largest = densities[j]
+    return largest
+
+
+@cpu_function
+def _forward(densities, offsets, begin, transmat, is_sparse, alphas, scales, end):
+    """Run over one sequence; return its log-likelihood, NaN where it needs the log domain."""
+    n_states = len(transmat)
+    predicted = end[:n_states]
+    for j in range(n_states):
+        predicted[j] = begin[j]
+    neglected = begin[n_states]
+    log_likelihood = 0.0
+    for t in range(len(densities)):
+        alpha = alphas[t]
+        _weigh(densities[t], predicted, alpha)
+        scale = _sum(alpha)
+        if not scale >= _LEAST_SCALE:
+            return np.nan
+        scales[t] = scale
+        log_likelihood += math.log(scale) + offsets[t]
+        _scale(alpha, 1.0 / scale)
+        if is_sparse:
+            # What underflowed so far, relative to the rest, grows at most by this factor while it
+            # is in states that cannot be reached otherwise; elsewhere it does not matter.
+            growth = _largest_where_unpredicted(densities[t], predicted) / scale
+            neglected = neglected * growth + n_states * _NEGLIGIBLE
+            if neglected > _MOST_NEGLECTED:
+                return np.nan
+        _mix_rows(alpha, transmat, predicted)
+    end[n_states] = neglected
+    return log_likelihood
+
+
+@cpu_kernel(fastmath="contract")
+def forward(densities, stops, begin, transmat, alphas, scales, log_likelihoods, end):
+    """Run forward over sequences that follow one another.
+
+    Parameters
+    ----------
+    densities : ndarray of shape (n_frames, n_states)
+        Log-densities; replaced by densities relative to the largest of each frame.
+    stops : ndarray of shape (n_sequences,)
+        Where each sequence ends.
+    begin : ndarray of shape (n_states + 1,)
+        Probabilities of the states in the first frame, given the frames before; and a bound on the
+        share of paths that was neglected, 0 at the start of a sequence.
+    transmat : ndarray of shape (n_states, n_states)
+    alphas : ndarray of shape (n_frames, n_states)
+        Set to the probabilities of the states given all frames so far.
+    scales : ndarray of shape (n_frames,)
+        Set to the probability of each frame given those before, relative to its largest density.
+    log_likelihoods : ndarray of shape (n_sequences,)
+        Set; NaN for a sequence that needs the log domain, because a forbidden transition leaves
+        only paths so improbable that they underflow.
+    end : ndarray of shape (n_states + 1,)
+        Set to what `begin` is for the frames after the last sequence.
+    """
+    n_states = len(transmat)
+    least = np.inf
+    for i in range(n_states):
+        for j in range(n_states):
+            least = min(least, transmat[i, j])
+    is_sparse = least < _LEAST_SCALE
+    first = 0
+    for s in range(len(stops)):
+        stop = stops[s]
+        # Until they are scaled by `_forward`, scales hold the offsets of the log-densities.
+        offsets = np.empty(stop - first)
+        _exponentiate(densities[first:stop], offsets)
+        log_likelihoods[s] = _forward(
+            densities[first:stop],
+            offsets,
+            begin,
+            transmat,
+            is_sparse,
+            alphas[first:stop],
+            scales[first:stop],
+            end,
+        )
+        first = stop
+
+
+@cpu_function
+def _occupy(alpha, beta, density, scale, after):
+    """Set `density` to the probabilities of the states, `after` to what the frame before needs."""
+    share = 1.0 / _dot(alpha, beta)
+    factor = share / scale
+    for j in range(len(alpha)):
+        later = density[j] * beta[j] * factor
+        # A state that no path reaches may explain the frames to come beyond all bounds.
+        after[j] = later if alpha[j] > 0.0 else 0.0
+        density[j] = alpha[j] * beta[j] * share
+
+
+@cpu_function
+def _backward(densities, alphas, scales, transmat_t, weight, transitions, afters, beta):
+    """Run over one sequence whose last frame has `beta`; leave its first `after` in `afters[0]`."""
+    held = 0
+    for t in range(len(densities) - 1, -1, -1):
+        # The rows of `afters` are filled from the last, so that they stand in the order of frames.
+        row = 3 - held
+        _occupy(alphas[t], beta, densities[t], scales[t], afters[row])
+        if t == 0:
+            break
+        _mix_rows(afters[row], transmat_t, beta)
+        held += 1
+        if held == 4:
+            _add_four_products(alphas[t - 1 : t + 3], afters, weight, transitions)
+            held = 0
+    first = 4 - held
+    for row in range(first, 4):
+        _add_product(alphas[row - first], afters[row], weight, transitions)
+    for j in range(len(beta)):
+        afters[0, j] = afters[3 - held, j]
+
+
+@cpu_kernel(fastmath="contract")
+def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, after, transitions):
+    """Run backward over sequences that `forward` ran over.
+
+    Parameters
+    ----------
+    densities : ndarray of shape (n_frames, n_states)
+        As `forward` left them; replaced by the probabilities of the states given all frames.
+    stops : ndarray of shape (n_sequences,)
+    alphas : ndarray of shape (n_frames, n_states)
+    scales : ndarray of shape (n_frames,)
+    transmat_t : ndarray of shape (n_states, n_states)
+        The transposed matrix of transitions.
+    weights : ndarray of shape (n_sequences,)
+        Of the sequences in `transitions`.
+    has_next : bool
+        Whether there are frames after the (only) sequence.
+    after : ndarray of shape (n_states,)
+        What those frames left here, and set to what the frames before need.
+    transitions : ndarray of shape (n_states, n_states)
+        The expected numbers of transitions over the probabilities of these are added to it.
+    """
+    n_states = len(transmat_t)
+    beta = np.empty(n_states)
+    afters = np.empty((4, n_states))
+    first = 0
+    for s in range(len(stops)):
+        stop = stops[s]
+        if has_next:
+            _mix_rows(after, transmat_t, beta)
+            _add_product(alphas[stop - 1], after, weights[s], transitions)
+        else:
+            for j in range(n_states):
+                beta[j] = 1.0
+        _backward(
+            densities[first:stop],
+            alphas[first:stop],
+            scales[first:stop],
+            transmat_t,
+            weights[s],
+            transitions,
+            afters,
+            beta,
+        )
+        first = stop
+    for j in range(n_states):
+        after[j] = afters[0, j]
+
+
+@cpu_function
+def _best_arrivals(before, log_transmat, out):
+    """Set `out` to the largest sum of a state's value and its transition, for each next state."""
+    n, width = log_transmat.shape
+    whole = n - n % 4
+    for j in range(width):
+        out[j] = -np.inf
+    for i in range(0, whole, 4):
+        b0, b1, b2, b3 = before[i], before[i + 1], before[i + 2], before[i + 3]
+        r0, r1 = log_transmat[i], log_transmat[i + 1]
+        r2, r3 = log_transmat[i + 2], log_transmat[i + 3]
+        for j in range(width):
+            v0, v1, v2, v3 = b0 + r0[j], b1 + r1[j], b2 + r2[j], b3 + r3[j]
+            v0 = v1 if v1 > v0 else v0
+            v2 = v3 if v3 > v2 else v2
+            v0 = v2 if v2 > v0 else v0
+            out[j] = v0 if v0 > out[j] else out[j]
+    for i in range(whole, n):
+        value, row = before[i], log_transmat[i]
+        for j in range(width):
+            v = value + row[j]
+            out[j] = v if v > out[j] else out[j]
+
+
+@cpu_function
+def _add(values, out):
+    for j in range(len(out)):
+        out[j] += values[j]
+
+
+@cpu_kernel
+def viterbi_forward(log_densities, stops, begin, log_transmat, end):
+    """Replace log-densities by the log-probabilities of the best paths up to each state.
+
+    Parameters
+    ----------
+    log_densities : ndarray of shape (n_frames, n_states)
+    stops : ndarray of shape (n_sequences,)
+        Where each sequence ends.
+    begin : ndarray of shape (n_states,)
+        Log-probabilities of the best paths to the states of the first frame, without its density.
+    log_transmat : ndarray of shape (n_states, n_states)
+    end : ndarray of shape (n_states,)
+        Set to what `begin` is for the frames after the last sequence.
+    """
+    first = 0
+    for s in range(len(stops)):
+        for j in range(len(end)):
+            end[j] = begin[j]
+        for t in range(first, stops[s]):
+            _add(end, log_densities[t])
+            _best_arrivals(log_densities[t], log_transmat, end)
+        first = stops[s]
+
+
+@cpu_function
+def _first_largest(values):
+    best = 0
+    for i in range(len(values)):
+        if values[i] > values[best]:
+            best = i
+    return best
+
+
+@cpu_function
+def _last_largest_sum(x, y):
+    # The last of equal ones, as hmmlearn takes it.
+    best = 0
+    for i in range(len(x)):
+        if x[i] + y[i] >= x[best] + y[best]:
+            best = i
+    return best
+
+
+@cpu_kernel
+def viterbi_backward(deltas, stops, log_transmat_t, next_state, states):
+    """Trace the best paths back through what `viterbi_forward` left.
+
+    The best predecessor is sought for the states on the path only.
+
+    Parameters
+    ----------
+    deltas : ndarray of shape (n_frames, n_states)
+    stops : ndarray of shape (n_sequences,)
+    log_transmat_t : ndarray of shape (n_states, n_states)
+        The transposed matrix.
+    next_state : int
+        State of the path after the last frame of the (only) sequence, or -1 where it ends.
+    states : ndarray of shape (n_frames,), int64
+        Set.
+    """
+    first = 0
+    for s in range(len(stops)):
+        last = stops[s] - 1
+        if next_state < 0:
+            state = _first_largest(deltas[last])
+        else:
+            state = _last_largest_sum(deltas[last], log_transmat_t[next_state])
+        states[last] = state
+        for t in range(last - 1, first - 1, -1):
+            state = _last_largest_sum(deltas[t], log_transmat_t[state])
+            states[t] = state
+        first = stops[s]
+
+
+@cpu_function
+def _log_sum_exp(values):
+    largest = _largest(values)
+    if largest == -np.inf:
+        return largest
+    total = 0.0
+    for i in range(len(values)):
+        total += math.exp(values[i] - largest)
+    return largest + math.log(total)
+
+
+@cpu_function
+def _log_mix(x, y, terms):
+    """Return the logarithm of the sum of ``exp(x + y)``."""
+    for i in range(len(x)):
+        terms[i] = x[i] + y[i]
+    return _log_sum_exp(terms)
+
+
+@cpu_kernel
+def forward_log(log_densities, begin, log_transmat_t, log_alphas, end):
+    """Run forward over one sequence in the log domain: slow, and no path is too improbable.
+
+    Parameters
+    ----------
+    log_densities : ndarray of shape (n_frames, n_states)
+    begin : ndarray of shape (n_states,)
+        Log-probabilities of the states of the first frame and all frames before.
+    log_transmat_t : ndarray of shape (n_states, n_states)
+        The transposed matrix.
+    log_alphas : ndarray of shape (n_frames, n_states)
+        Set to the log-probabilities of the states and all frames so far.
+    end : ndarray of shape (n_states,)
+        Set to what `begin` is for the frames to follow.
+
+    Returns
+    -------
+    float
+        Log-probability of all frames so far.
+    """
+    n_states = len(begin)
+    terms = np.empty(n_states)
+    for j in range(n_states):
+        end[j] = begin[j]
+    for t in range(len(log_densities)):
+        for j in range(n_states):
+            log_alphas[t, j] = end[j] + log_densities[t, j]
+        for j in range(n_states):
+            end[j] = _log_mix(log_alphas[t], log_transmat_t[j], terms)
+    return _log_sum_exp(log_alphas[len(log_densities) - 1])
+
+
+@cpu_kernel
+def backward_log(log_densities, log_alphas, log_transmat, weight, has_next, after, transitions):
+    """Run backward over one sequence that `forward_log` ran over.
+
+    Parameters
+    ----------
+    log_densities : ndarray of shape (n_frames, n_states)
+        Replaced by the probabilities of the states given all frames.
+    log_alphas : ndarray of shape (n_frames, n_states)
+    log_transmat : ndarray of shape (n_states, n_states)
+    weight : float
+        Of the sequence in `transitions`.
+    has_next : bool
+        Whether there are frames to follow.
+    after : ndarray of shape (n_states,)
+        Log-probabilities of those frames given the state in the first of them; set to the same for
+        the frames of this call.
+    transitions : ndarray of shape (n_states, n_states)
+        The expected numbers of transitions are added to it.
+    """
+    n_states = len(after)
+    terms = np.empty(n_states)
+    beta = np.zeros(n_states)
+    for t in range(len(log_densities) - 1, -1, -1):
+        alpha = log_alphas[t]
+        if has_next or t < len(log_densities) - 1:
+            for i in range(n_states):
+                beta[i] = _log_mix(log_transmat[i], after, terms)
+        total = _log_mix(alpha, beta, terms)
+        if has_next or t < len(log_densities) - 1:
+            for i in range(n_states):
+                for j in range(n_states):
+                    path = alpha[i] + log_transmat[i, j] + after[j]
+                    transitions[i, j] += weight * math.exp(path - total)
+        for j in range(n_states):
+            after[j] = log_densities[t, j] + beta[j]
+            log_densities[t, j] = math.exp(alpha[j] + beta[j] - total)

@@ -1,0 +1,187 @@
+"""Sequences of frames as callers hold them, and as the recursions work on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import validate_data
+
+from fastmotion.core.validation import as_real_array
+
+__all__ = ["FrameSequences", "check_no_lengths", "check_sequences", "check_weights"]
+
+
+@dataclass(frozen=True)
+class FrameSequences:
+    """Sequences of frames, one after the other in one array.
+
+    Attributes
+    ----------
+    frames : ndarray of shape (n_frames, n_features), float32 or float64
+        C-contiguous; it may be the caller's memory and must not be written to. NaN is missing.
+    stops : ndarray of shape (n_sequences,), int64
+        Where each sequence ends.
+    """
+
+    frames: NDArray
+    stops: NDArray[np.int64]
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each sequence begins."""
+        return np.concatenate([[0], self.stops[:-1]])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of frames of each sequence."""
+        return self.stops - self.starts
+
+    def __len__(self) -> int:
+        return len(self.stops)
+
+
+def check_sequences(
+    estimator: Any, X: Any, lengths: ArrayLike | None, *, reset: bool
+) -> FrameSequences:
+    """Return sequences as one array and where they end.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_``, or is held to them.
+    X : array_like of shape (n_frames, n_features) or (n_sequences, n_frames, n_features), or list
+        A list holds arrays of shape (n_frames, n_features), whose lengths may differ.
+    lengths : array_like of shape (n_sequences,) or None
+        The number of frames of each sequence, for an array of two dimensions only.
+    reset : bool
+        Whether the features of `X` are those of a new fit.
+
+    Returns
+    -------
+    FrameSequences
+
+    Raises
+    ------
+    TypeError
+        `X` does not hold real numbers.
+    ValueError
+        A shape does not fit, a sequence is empty, or a value is infinite.
+    """
+    own_lengths = None
+    if isinstance(X, list | tuple) and X and all(np.ndim(part) == 2 for part in X):
+        X, own_lengths = _concatenate(X)
+    elif isinstance(X, np.ndarray) and X.ndim == 3:
+        own_lengths = np.full(X.shape[0], X.shape[1])
+        X = X.reshape(-1, X.shape[2])
+    if own_lengths is not None and lengths is not None:
+        raise ValueError(
+            "lengths must be None where X is a list of sequences or has three dimensions, got "
+            f"{_shorten(lengths)}; the sequences tell their lengths themselves"
+        )
+    frames: NDArray = validate_data(
+        estimator,
+        X,
+        dtype=(np.float64, np.float32),
+        order="C",
+        ensure_all_finite="allow-nan",
+        reset=reset,
+    )
+    given = own_lengths if lengths is None else lengths
+    return FrameSequences(frames, _check_stops(given, len(frames)))
+
+
+def _concatenate(parts: Any) -> tuple[NDArray, NDArray[np.int64]]:
+    arrays = [as_real_array(part, f"X[{i}]") for i, part in enumerate(parts)]
+    widths = {array.shape[1] for array in arrays}
+    if len(widths) > 1:
+        raise ValueError(
+            f"the sequences of X must have the same number of features, got {sorted(widths)}"
+        )
+    return np.concatenate(arrays), np.array([len(array) for array in arrays])
+
+
+def _check_stops(lengths: ArrayLike | None, n_frames: int) -> NDArray[np.int64]:
+    if lengths is None:
+        return np.array([n_frames], np.int64)
+    array = as_real_array(lengths, "lengths")
+    if array.ndim != 1 or array.dtype.kind not in "ui":
+        raise ValueError(
+            "lengths must be a list of the sequences' numbers of frames, all integers, got "
+            f"{_shorten(lengths)}"
+        )
+    if array.size and array.min() < 1:
+        empty = int(array.argmin())
+        raise ValueError(
+            f"lengths must be at least 1, got {array[empty]} for sequence {empty}; leave empty "
+            "sequences out"
+        )
+    stops = np.cumsum(array, dtype=np.int64)
+    total = int(stops[-1]) if stops.size else 0
+    if total != n_frames:
+        raise ValueError(
+            f"lengths must add up to the number of frames in X, {n_frames}, got {total}"
+        )
+    return stops
+
+
+def check_no_lengths(y: Any, X: Any) -> None:
+    """Raise if what was passed as `y`, which is ignored, is meant to be the lengths.
+
+    Raises
+    ------
+    ValueError
+        `y` has another number of entries than `X`.
+    """
+    if y is None or not hasattr(y, "__len__") or len(y) == len(X):
+        return
+    raise ValueError(
+        f"y is ignored, and has {len(y)} entries for the {len(X)} of X; if it holds the lengths of "
+        "sequences, pass it by keyword: lengths=..."
+    )
+
+
+def check_weights(
+    sample_weight: ArrayLike | None, sequences: FrameSequences
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return a weight for each sequence, and for each frame where these were given.
+
+    Parameters
+    ----------
+    sample_weight : array_like of shape (n_sequences,) or (n_frames,), or None
+    sequences : FrameSequences
+
+    Returns
+    -------
+    sequence_weight : ndarray of shape (n_sequences,)
+    frame_weight : ndarray of shape (n_frames,) or None
+
+    Raises
+    ------
+    ValueError
+        The shape is another, a weight is negative or not finite, or all are zero.
+    """
+    n_sequences, n_frames = len(sequences), len(sequences.frames)
+    if sample_weight is None:
+        return np.ones(n_sequences), None
+    weight = as_real_array(sample_weight, "sample_weight").astype(np.float64)
+    if weight.shape not in ((n_sequences,), (n_frames,)):
+        raise ValueError(
+            f"sample_weight must have one entry per sequence, shape ({n_sequences},), or per "
+            f"frame, shape ({n_frames},), got shape {weight.shape}"
+        )
+    if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.any()):
+        raise ValueError(
+            "sample_weight must be finite, not negative and not all zero, got values from "
+            f"{weight.min()} to {weight.max()}"
+        )
+    if len(weight) == n_sequences:
+        return weight, None
+    return np.ones(n_sequences), weight
+
+
+def _shorten(values: Any) -> str:
+    text = " ".join(repr(values).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

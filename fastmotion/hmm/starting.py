@@ -1,0 +1,93 @@
+"""Where the fit of a hidden Markov model begins."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmotion.em.seeding import kmeans
+
+__all__ = ["initial_covariances", "initial_means"]
+
+# Runs of k-means, as in hmmlearn.
+_N_INIT = 10
+_ROWS = 8192
+
+
+def initial_means(
+    frames: NDArray,
+    n_states: int,
+    weight: NDArray | None,
+    random_state: np.random.RandomState,
+    n_jobs: int | None,
+) -> NDArray[np.float64]:
+    """Return the centres that k-means finds, of shape (n_states, n_features).
+
+    Raises
+    ------
+    ValueError
+        There are fewer frames than states.
+    """
+    usable = len(frames) if weight is None else np.count_nonzero(weight)
+    if usable < n_states:
+        raise ValueError(
+            f"n_components must not exceed the number of frames (of positive weight), {usable}, "
+            f"got n_components={n_states}; pass fewer states, or set means_ and leave 'm' out of "
+            "init_params"
+        )
+    found = kmeans(
+        frames,
+        n_states,
+        sample_weight=weight,
+        random_state=random_state,
+        n_init=_N_INIT,
+        n_jobs=n_jobs,
+    )
+    return found.centres
+
+
+def initial_covariances(
+    frames: NDArray,
+    n_states: int,
+    covariance_type: str,
+    min_covar: float,
+    weight: NDArray | None,
+) -> NDArray[np.float64]:
+    """Return the covariance of all frames, for each state and in the shape of the type.
+
+    Missing values are taken for the mean of their feature.
+    """
+    n_features = frames.shape[1]
+    covariance = _covariance(frames, weight) + min_covar * np.eye(n_features)
+    if covariance_type == "tied":
+        return covariance
+    if covariance_type == "full":
+        return np.tile(covariance, (n_states, 1, 1))
+    variances = np.diagonal(covariance)
+    if covariance_type == "spherical":
+        return np.full(n_states, variances.mean())
+    return np.tile(variances, (n_states, 1))
+
+
+def _covariance(frames: NDArray, weight: NDArray | None) -> NDArray[np.float64]:
+    """Return the covariance; unbiased where all weights are 1."""
+    n_features = frames.shape[1]
+    weights = np.ones(len(frames)) if weight is None else weight
+    counts, totals = np.zeros(n_features), np.zeros(n_features)
+    reference = np.zeros(n_features)
+    for column in range(n_features):  # some value of each feature, so that sums are not far from it
+        observed = np.flatnonzero(~np.isnan(frames[:_ROWS, column]))
+        reference[column] = frames[observed[0], column] if observed.size else 0.0
+    for begin in range(0, len(frames), _ROWS):
+        block = frames[begin : begin + _ROWS] - reference
+        known = ~np.isnan(block)
+        share = weights[begin : begin + _ROWS, np.newaxis] * known
+        counts += share.sum(axis=0)
+        totals += (share * np.where(known, block, 0.0)).sum(axis=0)
+    mean = reference + totals / np.where(counts > 0, counts, 1.0)
+    scatter = np.zeros((n_features, n_features))
+    for begin in range(0, len(frames), _ROWS):
+        block = np.nan_to_num(frames[begin : begin + _ROWS] - mean, posinf=np.inf, neginf=-np.inf)
+        scatter += (block.T * weights[begin : begin + _ROWS]) @ block
+    n_frames = np.count_nonzero(weights)
+    return scatter / (weights.sum() * max(n_frames - 1, 1) / n_frames)
