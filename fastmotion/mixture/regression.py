@@ -1,5 +1,248 @@
-ConditionalMixture = object
+"""Gaussian mixture regression: what a mixture says of some features where others are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from sklearn.utils import check_random_state
+
+from fastmotion.core.validation import as_real_array
+from fastmotion.em.gaussians import Gaussians
+from fastmotion.em.missing import conditional, marginal
+from fastmotion.em.passes import GaussianPasses
+
+__all__ = ["ConditionalMixture", "condition_mixture"]
+
+_LOG_2_PI = math.log(2 * math.pi)
 
 
-def condition_mixture(*a):
-    raise NotImplementedError
+@dataclass(frozen=True)
+class ConditionalMixture:
+    """One Gaussian mixture over the unknown features for each row of known ones.
+
+    Made by `GaussianMixture.condition`. The components' covariances are the same for all rows;
+    their weights and means differ.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_samples, n_components)
+        Probabilities of the components, given the known features.
+    means : ndarray of shape (n_samples, n_components, n_unknown)
+    covariances : ndarray of shape (n_components, n_unknown, n_unknown)
+    columns : ndarray of shape (n_unknown,), intp
+        Indices of the unknown features, increasing: the order of all that is returned.
+
+    References
+    ----------
+    Z. Ghahramani and M. I. Jordan, "Supervised learning from incomplete data via an EM approach",
+    NIPS 1994, section 4; D. A. Cohn, Z. Ghahramani and M. I. Jordan, "Active learning with
+    statistical models", JAIR 4, 1996, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.mixture import GaussianMixture
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(-1, 1, size=2000)
+    >>> X = np.column_stack([x, np.abs(x) + 0.01 * rng.normal(size=2000)])
+    >>> given = GaussianMixture(2, random_state=0).fit(X).condition([[-0.5], [0.8]], columns=[0])
+    >>> given.mean().round(1)
+    array([[0.5],
+           [0.8]])
+    >>> given.covariance().shape, given.sample(random_state=0).shape
+    ((2, 1, 1), (2, 1))
+    """
+
+    weights: NDArray
+    means: NDArray
+    covariances: NDArray
+    columns: NDArray[np.intp]
+
+    def mean(self) -> NDArray:
+        """Return the expected values: the regression on the known features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_unknown)
+        """
+        mean = np.einsum("nk,nkd->nd", self.weights, self.means, dtype=np.float64)
+        return mean.astype(self.means.dtype)
+
+    def covariance(self) -> NDArray:
+        """Return the covariances about `mean`, within and between components.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_unknown, n_unknown)
+        """
+        weights = self.weights.astype(np.float64)
+        total = np.tensordot(weights, self.covariances, axes=1)
+        mean = self.mean()
+        for k, weight in enumerate(weights.T):
+            step = self.means[:, k].astype(np.float64) - mean
+            total += weight[:, None, None] * step[:, :, None] * step[:, None, :]
+        return total.astype(self.means.dtype)
+
+    def sample(self, random_state: int | np.random.RandomState | None = None) -> NDArray:
+        """Draw the unknown features once for each row.
+
+        Parameters
+        ----------
+        random_state : int, numpy.random.RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_unknown)
+        """
+        random = check_random_state(random_state)
+        n_samples, _, n_unknown = self.means.shape
+        shares = np.cumsum(self.weights, axis=1, dtype=np.float64)
+        threshold = random.uniform(size=(n_samples, 1)) * shares[:, -1:]
+        component = (shares <= threshold).sum(axis=1)
+        values = random.normal(size=(n_samples, n_unknown))
+        for k, lower in enumerate(self._lower_factors()):
+            rows = component == k
+            values[rows] = values[rows] @ lower.T + self.means[rows, k]
+        return values.astype(self.means.dtype)
+
+    def score_samples(self, Y: ArrayLike) -> NDArray:
+        """Return the log density of the unknown features, row by row.
+
+        Parameters
+        ----------
+        Y : array_like of shape (n_samples, n_unknown)
+            Their values, in the order of `columns`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        TypeError
+            ``Y`` does not hold real numbers.
+        ValueError
+            It has another shape, or a value is NaN or infinite.
+        """
+        n_samples, n_components, n_unknown = self.means.shape
+        values = _check_matrix(Y, "Y", (n_samples, n_unknown))
+        joint = np.empty((n_samples, n_components))
+        for k, lower in enumerate(self._lower_factors()):
+            step = np.linalg.solve(lower, (values - self.means[:, k]).T)
+            log_determinant = np.log(np.diagonal(lower)).sum()
+            joint[:, k] = -0.5 * (n_unknown * _LOG_2_PI + (step**2).sum(0)) - log_determinant
+        return logsumexp(joint, axis=1, b=self.weights).astype(self.means.dtype)
+
+    def _lower_factors(self) -> NDArray[np.float64]:
+        return np.linalg.cholesky(self.covariances.astype(np.float64))
+
+
+def condition_mixture(
+    weights: NDArray, gaussians: Gaussians, X_known: ArrayLike, columns: ArrayLike
+) -> ConditionalMixture:
+    """Return the distribution of the other features where some are known.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_components,)
+    gaussians : Gaussians
+        The components over all features.
+    X_known : array_like of shape (n_samples, n_known)
+        Complete: a row in which less is known has another regression.
+    columns : array_like of shape (n_known,) or (n_features,)
+        Indices of the known features, in the order of ``X_known``; or a mask that is True for them.
+
+    Returns
+    -------
+    ConditionalMixture
+        float32 where ``X_known`` is, else float64.
+
+    Raises
+    ------
+    TypeError
+        ``X_known`` does not hold real numbers, or ``columns`` neither indices nor a mask.
+    ValueError
+        ``columns`` are out of range, repeated, none or all; ``X_known`` does not match them, or a
+        value is NaN or infinite.
+    """
+    known = _check_columns(columns, gaussians.n_features)
+    values = _check_matrix(X_known, "X_known", (None, len(known)))
+    observed = np.zeros(gaussians.n_features, bool)
+    observed[known] = True
+    values = np.ascontiguousarray(values[:, np.argsort(known)])
+    part = marginal(gaussians, observed)
+    slopes, covariances = conditional(gaussians, observed, part)
+    shape = (len(values), gaussians.n_components, len(observed) - len(known))
+    means = np.empty(shape, values.dtype)
+    for k, slope in enumerate(slopes):
+        means[:, k] = (values - part.means[k]) @ slope.T + gaussians.means[k, ~observed]
+    return ConditionalMixture(
+        _posterior(weights, part, values),
+        means,
+        covariances.astype(values.dtype),
+        np.flatnonzero(~observed),
+    )
+
+
+def _posterior(weights: NDArray, gaussians: Gaussians, X: NDArray) -> NDArray:
+    with np.errstate(divide="ignore"):  # a component of weight 0
+        log_weights = np.log(np.asarray(weights, np.float64))
+    joint = np.empty((len(X), len(log_weights)))
+    GaussianPasses(gaussians, log_weights=log_weights).log_densities(X, joint)
+    # So far away that every density is 0, even in logarithms, nothing tells components apart.
+    joint[np.isneginf(joint).all(axis=1)] = log_weights
+    joint -= logsumexp(joint, axis=1, keepdims=True)
+    return np.exp(joint).astype(X.dtype)
+
+
+def _check_columns(columns: ArrayLike, n_features: int) -> NDArray[np.intp]:
+    """Return the indices of the known features."""
+    array = np.asarray(columns)
+    if array.dtype == bool:
+        if array.shape != (n_features,):
+            raise ValueError(
+                f"columns as a mask must have shape ({n_features},), one value for each feature, "
+                f"got {array.shape}"
+            )
+        array = np.flatnonzero(array)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise TypeError(
+            "columns must be a one-dimensional array of indices or a mask, got shape "
+            f"{array.shape} of dtype {array.dtype}"
+        )
+    indices = array.astype(np.intp)
+    if ((indices < -n_features) | (indices >= n_features)).any():
+        raise ValueError(
+            f"columns must be indices of the {n_features} features, from {-n_features} to "
+            f"{n_features - 1}, got {array.tolist()}"
+        )
+    indices %= n_features
+    n_different = len(np.unique(indices))
+    if n_different < len(indices):
+        raise ValueError(f"columns must name each feature once, got {array.tolist()}")
+    if not 0 < n_different < n_features:
+        raise ValueError(
+            f"columns must name at least one of the {n_features} features and leave at least one "
+            f"out, got {array.tolist()}"
+        )
+    return indices
+
+
+def _check_matrix(x: ArrayLike, name: str, shape: tuple[int | None, int]) -> NDArray:
+    """Return a finite float32 or float64 matrix; None in `shape` stands for any length."""
+    array = as_real_array(x, name)
+    if array.ndim != 2 or array.shape[1] != shape[1] or shape[0] not in (None, len(array)):
+        wanted = f"({'n_samples' if shape[0] is None else shape[0]}, {shape[1]})"
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    if array.dtype != np.float32:
+        array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity; condition rows with less known apart, on "
+            "fewer columns"
+        )
+    return array
