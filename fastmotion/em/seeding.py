@@ -6,12 +6,12 @@ than the algorithm that it is for; and none holds an array of samples by compone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from fastmotion.core.device import thread_limit, worthwhile_threads
 from fastmotion.core.parallel import thread_map
@@ -29,7 +29,6 @@ __all__ = [
     "assign",
     "kmeans",
     "kmeans_plusplus",
-    "random_responsibilities",
     "random_rows",
 ]
 
@@ -190,34 +189,6 @@ def random_rows(
 ) -> NDArray[np.intp]:
     """Draw rows without repetition, by the draws of scikit-learn's "random_from_data"."""
     return random_state.choice(n_samples, size=n_components, replace=False)
-
-
-def random_responsibilities(
-    lengths: Iterable[int],
-    n_components: int,
-    random_state: np.random.RandomState,
-    dtype: DTypeLike = np.float64,
-) -> Iterator[NDArray]:
-    """Yield uniform responsibilities of one chunk of rows after the other.
-
-    Parameters
-    ----------
-    lengths : iterable of int
-        Rows of each chunk.
-    n_components : int
-    random_state : numpy.random.RandomState
-        Gives the draws that scikit-learn's "random" takes for all rows at once.
-    dtype : dtype, default=numpy.float64
-
-    Yields
-    ------
-    ndarray of shape (length, n_components)
-        Not negative; rows sum to one.
-    """
-    for length in lengths:
-        values = random_state.uniform(size=(length, n_components)).astype(dtype, copy=False)
-        values /= values.sum(axis=1, keepdims=True)
-        yield values
 
 
 @dataclass(frozen=True)
@@ -409,43 +380,51 @@ def _draw_points(
     n_jobs: int | None,
 ) -> _Points:
     """Draw the rows that clusters are sought among."""
-    size = _SAMPLE + _SAMPLE_PER_CLUSTER * n_clusters
+
+    def draw(candidates: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        weight = None if sample_weight is None else sample_weight[candidates]
+        drawn, counts = _draw_rows(len(candidates), weight, n_clusters, random_state)
+        return candidates[drawn], counts
+
     if not has_missing(X):
-        rows, weight = _draw_rows(np.arange(len(X)), sample_weight, size, random_state)
+        rows, counts = _draw_rows(len(X), sample_weight, n_clusters, random_state)
         _check_count(rows, n_clusters)
-        return _Points(X if len(rows) == len(X) else X[rows], weight, rows, n_jobs)
+        return _Points(X if len(rows) == len(X) else X[rows], counts, rows, n_jobs)
     n_missing = np.isnan(X).sum(axis=1)
-    rows, weight = _draw_rows(np.flatnonzero(n_missing == 0), sample_weight, size, random_state)
-    drawn = X[rows]
-    if len(rows) < n_clusters or len(np.unique(drawn, axis=0)) < n_clusters:
-        observed = np.flatnonzero(n_missing < X.shape[1])
-        rows, weight = _draw_rows(observed, sample_weight, size, random_state)
-        drawn = X[rows]
-        means, _ = feature_moments(drawn, weight)
-        drawn = np.where(np.isnan(drawn), means, drawn).astype(X.dtype)
+    rows, counts = draw(np.flatnonzero(n_missing == 0))
+    points = X[rows]
+    if len(rows) < n_clusters or len(np.unique(points, axis=0)) < n_clusters:
+        rows, counts = draw(np.flatnonzero(n_missing < X.shape[1]))
+        points = X[rows]
+        means, _ = feature_moments(points, counts)
+        points = np.where(np.isnan(points), means, points).astype(X.dtype)
     _check_count(rows, n_clusters)
-    return _Points(drawn, weight, rows, n_jobs)
+    return _Points(points, counts, rows, n_jobs)
 
 
 def _draw_rows(
-    rows: NDArray[np.intp],
-    sample_weight: NDArray | None,
-    size: int,
-    random_state: np.random.RandomState,
+    n_rows: int, weight: NDArray | None, n_clusters: int, random_state: np.random.RandomState
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return at most `size` of some rows, in order, and their weights.
+    """Return the rows of positive weight, or so many as clusters are sought among; and weights.
 
-    Of more, one is drawn in each of `size` equal shares of the whole weight; what is drawn again
-    and again counts so often.
+    Of more, one is drawn in each of equal shares of the whole weight; a row that is drawn again and
+    again counts so often.
     """
-    weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows].astype(float)
-    if not weight.all():
-        rows, weight = rows[weight > 0], weight[weight > 0]
-    if len(rows) <= size:
-        return rows, weight
+    size = _SAMPLE + _SAMPLE_PER_CLUSTER * n_clusters
+    n_positive = n_rows if weight is None else np.count_nonzero(weight)
+    if n_positive <= size:
+        rows = np.arange(n_rows) if weight is None else np.flatnonzero(weight)
+        return rows, np.ones(n_rows) if weight is None else weight[rows].astype(np.float64)
     shares = (np.arange(size) + random_state.uniform(size=size)) / size
-    drawn, counts = np.unique(_draw(np.cumsum(weight), shares), return_counts=True)
-    return rows[drawn], counts.astype(np.float64)
+    if weight is None:
+        drawn = (shares * n_rows).astype(np.intp)
+    else:
+        drawn = _draw(np.cumsum(weight, dtype=np.float64), shares)
+    rows, counts = np.unique(drawn, return_counts=True)
+    if weight is not None and len(rows) < n_clusters:  # nearly all the weight is on these few
+        rows = np.sort(np.argpartition(weight, -size)[-size:])
+        return rows, weight[rows].astype(np.float64)
+    return rows, counts.astype(np.float64)
 
 
 def _check_count(rows: NDArray[np.intp], n_clusters: int) -> None:

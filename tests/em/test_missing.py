@@ -21,19 +21,9 @@ from tests.reference import missing as reference
 DTYPES = [np.float32, np.float64]
 
 
-def random_gaussians(rng, covariance_type, n_components=3, n_features=4):
-    """Return components that overlap."""
-    roots = rng.normal(size=(n_components, n_features, n_features))
-    full = roots @ np.swapaxes(roots, 1, 2) + np.eye(n_features)
-    diagonal = np.einsum("kii->ki", full)
-    covariances = {
-        "full": full,
-        "tied": full[0],
-        "diag": diagonal,
-        "spherical": diagonal[:, 0],
-    }[covariance_type]
-    means = rng.normal(size=(n_components, n_features))
-    return Gaussians.from_covariances(means, covariances, covariance_type)
+def random_gaussians(rng, covariance_type):
+    components = reference.random_components(rng, covariance_type)
+    return Gaussians.from_covariances(*components, covariance_type)
 
 
 def with_gaps(rng, shape, share=0.4, dtype=np.float64):

@@ -8,9 +8,14 @@ from scipy.stats import multivariate_normal
 from fastmotion.em.gaussians import COVARIANCE_TYPES, Gaussians
 from fastmotion.mixture import GaussianMixture
 from fastmotion.mixture.regression import condition_mixture
-from tests.em.test_missing import random_gaussians
+from tests.reference.missing import random_components
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
+
+
+def random_gaussians(rng, covariance_type, n_features=4):
+    components = random_components(rng, covariance_type, n_features=n_features)
+    return Gaussians.from_covariances(*components, covariance_type)
 
 
 def joint_density(weights, gaussians, rows):

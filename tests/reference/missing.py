@@ -4,6 +4,15 @@ import numpy as np
 from scipy.stats import multivariate_normal
 
 
+def random_components(rng, covariance_type, n_components=3, n_features=4):
+    """Return means, and covariances of a type, of components that overlap."""
+    roots = rng.normal(size=(n_components, n_features, n_features))
+    full = roots @ np.swapaxes(roots, 1, 2) + np.eye(n_features)
+    diagonal = np.einsum("kii->ki", full)
+    covariances = {"full": full, "tied": full[0], "diag": diagonal, "spherical": diagonal[:, 0]}
+    return rng.normal(size=(n_components, n_features)), covariances[covariance_type]
+
+
 def log_densities(X, means, covariances):
     """Return (n_samples, n_components): log densities of the observed parts."""
     out = np.zeros((len(X), len(means)))
