@@ -72,6 +72,8 @@ def machine() -> dict[str, str | int]:
             "opencv-contrib-python-headless",
             "scikit-image",
             "torch",
+            "scikit-learn-intelex",
+            "hmmlearn",
         )
     }
     return {

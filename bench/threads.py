@@ -13,16 +13,17 @@ import fastmotion
 # Libraries with a thread pool that no common switch reaches: how each is asked and told.
 OWN_POOLS = {
     "cv2": ("getNumThreads", "setNumThreads"),
+    "daal4py": ("num_threads", "daalinit"),
     "torch": ("get_num_threads", "set_num_threads"),
 }
 
 
 @contextmanager
 def equal_threads(count: int, *libraries: str) -> Iterator[None]:
-    """Limit ours, BLAS, and those of `libraries` (names in OWN_POOLS) that are installed."""
+    """Limit ours, BLAS, OpenMP, and those of `libraries` (names in OWN_POOLS) that are installed."""
     with ExitStack() as stack:
         stack.enter_context(fastmotion.config_context(n_jobs=count))
-        stack.enter_context(threadpool_limits(count, user_api="blas"))
+        stack.enter_context(threadpool_limits(count))
         for library in libraries:
             stack.enter_context(_own_pool(library, count))
         yield

@@ -1,0 +1,209 @@
+"""Other libraries that fit Gaussian mixtures, with known and unknown numbers of components."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+
+from fastmotion.datasets import TrueMixture
+
+SKLEARN, DAAL = "scikit-learn", "oneDAL"
+# What oneDAL calls the types of covariance that it has.
+_STORAGE = {"full": "full", "diag": "diagonal"}
+
+# Components of a Dirichlet process with less weight than this do not count: no true one of the
+# five sets has less than 0.04.
+_LEAST_WEIGHT = 0.02
+
+
+@dataclass(frozen=True)
+class Start:
+    """Parameters that iterations begin with: all components have the same axes and weight."""
+
+    means: np.ndarray
+    variances: np.ndarray
+    """Of shape (n_features,)."""
+
+    @property
+    def n_components(self) -> int:
+        return len(self.means)
+
+    @property
+    def weights(self) -> np.ndarray:
+        return np.full(self.n_components, 1 / self.n_components, self.means.dtype)
+
+    def covariances(self, covariance_type: str) -> np.ndarray:
+        """In the shape that scikit-learn gives covariances of this type."""
+        if covariance_type == "spherical":
+            return np.full(self.n_components, self.variances.mean())
+        if covariance_type == "diag":
+            return np.tile(self.variances, (self.n_components, 1))
+        matrix = np.diag(self.variances)
+        return matrix if covariance_type == "tied" else np.tile(matrix, (self.n_components, 1, 1))
+
+    def precisions(self, covariance_type: str) -> np.ndarray:
+        inverse = Start(self.means, 1 / self.variances)
+        if covariance_type == "spherical":
+            return 1 / self.covariances(covariance_type)
+        return inverse.covariances(covariance_type)
+
+
+@contextmanager
+def no_convergence_warning() -> Iterator[None]:
+    """A given number of iterations ends as it should."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def full_covariances(model: Any) -> np.ndarray:
+    """The covariances of an estimator with scikit-learn's attributes, as full matrices."""
+    K, D = model.means_.shape
+    covariances = np.asarray(model.covariances_, dtype=float)
+    if model.covariance_type == "full":
+        return covariances
+    if model.covariance_type == "tied":
+        return np.tile(covariances, (K, 1, 1))
+    if model.covariance_type == "spherical":
+        covariances = covariances[:, np.newaxis]
+    return covariances[:, :, np.newaxis] * np.eye(D)
+
+
+def density(model: Any) -> TrueMixture:
+    """The mixture that an estimator with scikit-learn's attributes has found."""
+    weights = np.asarray(model.weights_, dtype=float)
+    return TrueMixture(
+        weights / weights.sum(), np.asarray(model.means_, dtype=float), full_covariances(model)
+    )
+
+
+# --- A given number of iterations from a given start
+
+
+def iterate(
+    estimator: Callable[..., Any], X: np.ndarray, start: Start, covariance_type: str, n_iter: int
+) -> TrueMixture:
+    """With scikit-learn's class, or one of the same interface."""
+    with no_convergence_warning():
+        model = estimator(
+            start.n_components,
+            covariance_type=covariance_type,
+            tol=0.0,
+            max_iter=n_iter,
+            weights_init=start.weights,
+            means_init=start.means,
+            precisions_init=start.precisions(covariance_type).astype(X.dtype),
+        ).fit(X)
+    if model.n_iter_ != n_iter:
+        raise RuntimeError(f"{estimator} stopped after {model.n_iter_} of {n_iter} iterations")
+    return density(model)
+
+
+def iterate_daal(
+    X: np.ndarray, start: Start, covariance_type: str, n_iter: int
+) -> Callable[[], TrueMixture]:
+    """Return what is timed; ImportError where daal4py is missing."""
+    daal4py = importlib.import_module("daal4py")
+    covariances = start.covariances(covariance_type).astype(X.dtype)
+    algorithm = daal4py.em_gmm(
+        start.n_components,
+        maxIterations=n_iter,
+        accuracyThreshold=0.0,
+        **_daal_options(X, covariance_type),
+    )
+    inputs = (X, start.weights[np.newaxis], start.means, list(map(np.atleast_2d, covariances)))
+
+    def call() -> TrueMixture:
+        result = algorithm.compute(*inputs)
+        if result.nIterations.item() != n_iter:
+            raise RuntimeError(f"oneDAL stopped after {result.nIterations.item()} iterations")
+        return _daal_density(result, covariance_type)
+
+    return call
+
+
+def has_daal_type(covariance_type: str) -> bool:
+    return covariance_type in _STORAGE
+
+
+def _daal_options(X: np.ndarray, covariance_type: str) -> dict[str, str]:
+    fptype = "float" if X.dtype == np.float32 else "double"
+    return {"fptype": fptype, "covarianceStorage": _STORAGE[covariance_type]}
+
+
+def _daal_density(result: Any, covariance_type: str) -> TrueMixture:
+    weights = result.weights.ravel().astype(float)
+    covariances = np.asarray(result.covariances, dtype=float)
+    if covariance_type == "diag":
+        covariances = covariances[:, 0, :, np.newaxis] * np.eye(covariances.shape[-1])
+    return TrueMixture(weights / weights.sum(), result.means.astype(float), covariances)
+
+
+# --- A whole fit, the start included
+
+
+def fit(
+    estimator: Callable[..., Any],
+    X: np.ndarray,
+    n_components: int,
+    covariance_type: str,
+    seed: int,
+) -> TrueMixture:
+    """With the defaults of scikit-learn's class, or one of the same interface."""
+    with no_convergence_warning():
+        model = estimator(n_components, covariance_type=covariance_type, random_state=seed).fit(X)
+    return density(model)
+
+
+def fit_daal(
+    X: np.ndarray, n_components: int, covariance_type: str
+) -> Callable[[int], TrueMixture]:
+    """Return a fit by seed: the best of many short runs, which then goes on until it converges."""
+    daal4py = importlib.import_module("daal4py")
+    options = _daal_options(X, covariance_type)
+    algorithm = daal4py.em_gmm(n_components, **options)
+
+    def call(seed: int) -> TrueMixture:
+        engine = daal4py.engines_mt19937(seed=seed, fptype=options["fptype"])
+        init = daal4py.em_gmm_init(n_components, engine=engine, **options).compute(X)
+        result = algorithm.compute(X, init.weights, init.means, init.covariances)
+        return _daal_density(result, covariance_type)
+
+    return call
+
+
+# --- Unknown K
+
+
+def bic_grid(X: np.ndarray, most: int, seed: int, *, n_init: int) -> GaussianMixture:
+    """The mixture of least BIC among those of 1 to `most` components."""
+    with no_convergence_warning():
+        fits = [
+            GaussianMixture(n, n_init=n_init, random_state=seed).fit(X) for n in range(1, most + 1)
+        ]
+    return min(fits, key=lambda model: model.bic(X))
+
+
+def dirichlet_process(X: np.ndarray, most: int, seed: int) -> BayesianGaussianMixture:
+    with no_convergence_warning():
+        return BayesianGaussianMixture(
+            n_components=most,
+            weight_concentration_prior_type="dirichlet_process",
+            max_iter=1000,
+            random_state=seed,
+        ).fit(X)
+
+
+def number_found(model: Any) -> int:
+    """The number of components that an estimator has settled on."""
+    if isinstance(model, BayesianGaussianMixture):
+        return int(np.count_nonzero(model.weights_ > _LEAST_WEIGHT))
+    return len(model.weights_)
