@@ -58,25 +58,28 @@ sequences = [X for X, _ in recordings]
 truth = np.concatenate([activities for _, activities in recordings])
 
 # %%
-# Baum-Welch finds a local maximum, so it is started several times; the likelihood tells which fit
-# to keep.
+# Baum-Welch finds a local maximum, and begins with random transitions. So it is started several
+# times; the likelihood tells which fit to keep.
 
 fits = [
     GaussianHMM(3, covariance_type="full", n_iter=100, random_state=seed).fit(sequences)
-    for seed in range(4)
+    for seed in range(10)
 ]
 model = max(fits, key=lambda fit: fit.score(sequences))
-states = np.concatenate([model.predict(X) for X in sequences])
-mixture = GaussianMixture(3, random_state=0).fit(np.concatenate(sequences))
-components = mixture.predict(np.concatenate(sequences))
+print("log-likelihoods:", *sorted({round(fit.score(sequences)) for fit in fits}))
+states = model.predict(sequences)  # of all frames, one sequence after the other
+frames = np.concatenate(sequences)
+mixture = GaussianMixture(3, random_state=0).fit(frames)
+components = mixture.predict(frames)
 print(f"agreement with the truth: states {adjusted_rand_score(truth, states):.2f}, ", end="")
 print(f"components of a mixture {adjusted_rand_score(truth, components):.2f}")
 
 # %%
 # A mixture does not know that what is going on now will most likely go on.
 
-stay = np.diag(model.transmat_)
-print("mean duration of the states:", *(f"{1 / (1 - p) / FPS:.1f} s" for p in stay))
+stay = np.diag(model.transmat_)[np.argsort(model.means_[:, 0])]
+for activity, p in zip(ACTIVITIES, stay):
+    print(f"{activity:6} lasts {1 / (1 - p) / FPS:.1f} s in the mean")
 
 # %%
 # States are numbered as they come; here by the speed of the legs. The bars show the first
@@ -93,7 +96,7 @@ time = np.arange(n_frames) / FPS
 figure = plt.figure(figsize=(11, 6), layout="constrained")
 axes = figure.subplot_mosaic([["speed", "states"], ["bars", "states"]], width_ratios=(1.4, 1))
 axes["speed"].plot(time, sequences[0], label=["legs", "arms"])
-axes["speed"].set(xlabel="time (s)", ylabel="log speed")
+axes["speed"].set(xlabel="time (s)", ylabel="log speed", xlim=(0, n_frames / FPS))
 axes["speed"].legend()
 bars = {
     "truth": truth,

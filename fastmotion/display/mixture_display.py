@@ -120,7 +120,8 @@ class MixtureDisplay:
             a state is the share of time that the chain spends in it in the long run.
         X : array-like of shape (n_samples, n_features), default=None
             Samples, coloured by their most probable component; of a hidden Markov model, by the
-            most probable sequence of states. A list of sequences where the estimator takes one.
+            most probable sequence of states. A list of sequences, or an array of them with three
+            dimensions, where the estimator takes it.
         columns : int, str or sequence of one or two of them, default=None
             Which features to draw: indices, or names if the estimator was fitted with them. None
             draws the first two, or the only one.
@@ -164,8 +165,8 @@ class MixtureDisplay:
         labels = None
         if X is not None:
             sequences = {} if lengths is None else {"lengths": lengths}
-            labels = _joined(estimator.predict(X, **sequences))
-            X = _joined(X)[:, indices]
+            labels = estimator.predict(X, **sequences)
+            X = _frames(X)[:, indices]
         return cls(
             weights,
             means[:, indices],
@@ -439,7 +440,8 @@ def _indices(
     return [known[column] for column in wanted]
 
 
-def _joined(X: Any) -> NDArray:
-    """Return an array, or a list of sequences as one."""
-    is_list = isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], np.ndarray)
-    return np.concatenate(X) if is_list else np.asarray(X)
+def _frames(X: Any) -> NDArray:
+    """Return samples as one array, where they are several sequences."""
+    is_list = isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) == 2
+    array = np.concatenate(X) if is_list else np.asarray(X)
+    return array.reshape(-1, array.shape[-1])
