@@ -21,6 +21,7 @@ _LAZY = {
     "display": "fastmotion.display",
     "flow": "fastmotion.flow",
     "get_config": "fastmotion.core.config",
+    "hmm": "fastmotion.hmm",
     "io": "fastmotion.io",
     "linear": "fastmotion.linear",
     "metrics": "fastmotion.metrics",
@@ -31,7 +32,7 @@ _LAZY = {
 }
 
 # Subpackages that register warm-up calls.
-_FAMILIES = ("flow", "trajectory", "mixture")
+_FAMILIES = ("flow", "trajectory", "mixture", "hmm")
 
 __all__ = ["__version__", "warmup", *_LAZY]
 

@@ -302,13 +302,15 @@ def _factorise(covariances: NDArray, covariance_type: str) -> NDArray:
         A covariance is not positive definite.
     """
     if covariance_type in ("diag", "spherical"):
-        if not (covariances > 0).all():
-            raise np.linalg.LinAlgError("a variance is not positive")
+        if not ((covariances > 0) & np.isfinite(covariances)).all():
+            raise np.linalg.LinAlgError("a variance is not positive and finite")
         return 1 / np.sqrt(covariances)
     lower = np.linalg.cholesky(covariances)
-    # An exactly singular matrix may still pass by rounding, or leave a pivot that is not finite.
-    if not np.isfinite(lower).all():
-        raise np.linalg.LinAlgError("a covariance is not finite")
+    # A singular matrix may pass, its last pivots left by rounding.
+    pivots = np.diagonal(lower, axis1=-2, axis2=-1) ** 2
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    if not (pivots > lower.shape[-1] * np.finfo(np.float64).eps * variances).all():
+        raise np.linalg.LinAlgError("a covariance is singular to rounding")
     return np.ascontiguousarray(np.swapaxes(np.tril(np.linalg.inv(lower)), -1, -2))
 
 

@@ -49,6 +49,9 @@ _NOT_CONVERGED = (
     "max_iter, tol, or check for degenerate data."
 )
 
+# Variances of greater values would leave the range of the dtype.
+_LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
+
 
 class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     """A mixture of Gaussian components, fitted by expectation-maximisation.
@@ -470,16 +473,10 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
                 "sample."
             )
-        mixture = self._mixture()
         generator = check_random_state(self.random_state)
-        weights = mixture.weights / mixture.weights.sum()
-        counts = generator.multinomial(n_samples, weights)
-        labels = np.repeat(np.arange(len(weights)), counts)
-        X = generator.standard_normal((n_samples, mixture.gaussians.n_features))
-        ends = np.cumsum(counts)
-        for k, factor in enumerate(np.linalg.cholesky(mixture.gaussians.full_covariances())):
-            rows = slice(ends[k] - counts[k], ends[k])
-            X[rows] = X[rows] @ factor.T + mixture.gaussians.means[k]
+        counts = generator.multinomial(n_samples, self.weights_ / self.weights_.sum())
+        X = np.vstack([self._draw(k, n, generator) for k, n in enumerate(counts)])
+        labels = np.repeat(np.arange(len(counts)), counts)
         return X.astype(self.means_.dtype, copy=False), labels
 
     def condition(self, X_known: ArrayLike, columns: ArrayLike) -> ConditionalMixture:
@@ -569,6 +566,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _check_enough(self, samples: Samples) -> None:
         n_samples = len(samples.X[samples.known_rows()])
         n_components = 1 if self.n_components == "auto" else self.n_components
+        if n_samples == 0:
+            raise ValueError("all values of X are missing (NaN); nothing can be fitted to them")
         if n_samples < n_components:
             raise ValueError(
                 "Expected n_samples >= n_components but got "
@@ -592,10 +591,18 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return Samples(self._check_features(X, reset=False), n_jobs=self.n_jobs)
 
     def _check_features(self, X: ArrayLike, **settings: Any) -> NDArray:
-        return validate_data(
+        X = validate_data(
             self, X, dtype=[np.float64, np.float32], order="C", ensure_all_finite="allow-nan",
             **settings,
         )  # fmt: skip
+        limit = _LARGEST[X.dtype]
+        low, high = np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
+        if max(-low, high) > limit:
+            raise ValueError(
+                f"X holds values from {low:g} to {high:g}, whose squares overflow {X.dtype}; scale "
+                f"it so that none is beyond {limit:g}"
+            )
+        return X
 
     def _fit(self, samples: Samples) -> None:
         given = None
@@ -701,6 +708,16 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _evaluate(self, samples: Samples, keep: Callable[[Rows, NDArray], None]) -> None:
         mixture = self._mixture()
         samples.evaluate(mixture.gaussians, mixture.log_weights, keep)
+
+    def _draw(self, component: int, n_samples: int, generator: np.random.RandomState) -> NDArray:
+        """Draw from a component, by the draws that scikit-learn makes."""
+        mean = self.means_[component]
+        if self.covariance_type in ("full", "tied"):
+            is_tied = self.covariance_type == "tied"
+            covariance = self.covariances_ if is_tied else self.covariances_[component]
+            return generator.multivariate_normal(mean, covariance, n_samples)
+        deviation = np.sqrt(self.covariances_[component])
+        return mean + generator.standard_normal((n_samples, len(mean))) * deviation
 
     def _blend(self, moments: GaussianMoments) -> GaussianMoments:
         """Return the moments of the parts so far and of one more, by their shares."""

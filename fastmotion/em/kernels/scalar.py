@@ -32,7 +32,7 @@ _ONE = np.float64(1)
 
 @scalar
 def exp_of_negative(x):
-    """Return exp(x) for x <= 0 in float64, within two units in the last place; 0 below -708.
+    """Return exp(x) for x <= 0 in float64, within three units in the last place; 0 below -708.
 
     Cody and Waite's reduction to [-ln 2 / 2, ln 2 / 2] and a Taylor polynomial. Unlike math.exp it
     is made of operations that compilers turn into vector instructions.
