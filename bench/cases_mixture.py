@@ -35,12 +35,11 @@ def mixture(n_samples: int, n_features: int, n_components: int, dtype: str = "fl
     return Bunch(X=data.X.astype(dtype, copy=False), truth=data.truth)
 
 
-def start_near(truth: TrueMixture, dtype: np.dtype) -> peers.Start:
+def start_near(truth: TrueMixture) -> peers.Start:
     """Means half a standard deviation off in each feature; no component starves from there."""
     variances = np.diagonal(truth.covariances, axis1=1, axis2=2).mean(axis=0)
     noise = np.random.default_rng(0).standard_normal(truth.means.shape)
-    means = truth.means + 0.5 * np.sqrt(variances) * noise
-    return peers.Start(means.astype(dtype), variances.astype(dtype))
+    return peers.Start(truth.means + 0.5 * np.sqrt(variances) * noise, variances)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Iterations:
     def build(self, name: str, n_iter: int) -> Callable[[], TrueMixture]:
         """Return what is timed; ImportError where the library is missing."""
         X = self._data.X
-        start = start_near(self._data.truth, X.dtype)
+        start = start_near(self._data.truth).astype(X.dtype)
         arguments = (X, start, self.covariance_type, n_iter)
         if name == peers.DAAL:
             return peers.iterate_daal(*arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ class Parameters:
     means: np.ndarray
     covariances: np.ndarray
     """In the shape that hmmlearn sets: (K, D) where the matrices are diagonal."""
+
+    def moved(self, shift: np.ndarray) -> Parameters:
+        return replace(self, means=self.means + shift)
 
 
 def build(name: str, start: Parameters, covariance_type: str = "diag", n_iter: int = 1) -> Any:

@@ -40,10 +40,13 @@ class Start:
     def weights(self) -> np.ndarray:
         return np.full(self.n_components, 1 / self.n_components, self.means.dtype)
 
+    def astype(self, dtype: type) -> Start:
+        return Start(self.means.astype(dtype), self.variances.astype(dtype))
+
     def covariances(self, covariance_type: str) -> np.ndarray:
         """In the shape that scikit-learn gives covariances of this type."""
         if covariance_type == "spherical":
-            return np.full(self.n_components, self.variances.mean())
+            return np.full(self.n_components, self.variances.mean(), self.variances.dtype)
         if covariance_type == "diag":
             return np.tile(self.variances, (self.n_components, 1))
         matrix = np.diag(self.variances)
@@ -88,10 +91,10 @@ def density(model: Any) -> TrueMixture:
 # --- A given number of iterations from a given start
 
 
-def iterate(
+def fit_from(
     estimator: Callable[..., Any], X: np.ndarray, start: Start, covariance_type: str, n_iter: int
-) -> TrueMixture:
-    """With scikit-learn's class, or one of the same interface."""
+) -> Any:
+    """Fit scikit-learn's class, or one of the same interface."""
     with no_convergence_warning():
         model = estimator(
             start.n_components,
@@ -100,11 +103,16 @@ def iterate(
             max_iter=n_iter,
             weights_init=start.weights,
             means_init=start.means,
-            precisions_init=start.precisions(covariance_type).astype(X.dtype),
+            precisions_init=start.precisions(covariance_type),
         ).fit(X)
     if model.n_iter_ != n_iter:
         raise RuntimeError(f"{estimator} stopped after {model.n_iter_} of {n_iter} iterations")
-    return density(model)
+    return model
+
+
+def iterate(*arguments: Any) -> TrueMixture:
+    """Return the mixture that `fit_from` ends with."""
+    return density(fit_from(*arguments))
 
 
 def iterate_daal(

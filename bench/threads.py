@@ -20,7 +20,7 @@ OWN_POOLS = {
 
 @contextmanager
 def equal_threads(count: int, *libraries: str) -> Iterator[None]:
-    """Limit ours, BLAS, OpenMP, and those of `libraries` (names in OWN_POOLS) that are installed."""
+    """Limit ours, BLAS, OpenMP, and those of `libraries` (in OWN_POOLS) that are installed."""
     with ExitStack() as stack:
         stack.enter_context(fastmotion.config_context(n_jobs=count))
         stack.enter_context(threadpool_limits(count))
