@@ -7,7 +7,9 @@ import pytest
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
+import fastmotion.mixture
 from fastmotion.display import ConvergenceDisplay
+from fastmotion.hmm import GaussianHMM
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("agg")
@@ -60,6 +62,16 @@ def test_history_of_a_hidden_markov_model():
     (line,) = ConvergenceDisplay.from_estimator(model).lines_
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
     np.testing.assert_array_equal(line.get_ydata(), [-9, -5, -4])
+
+
+def test_own_estimators(X):
+    mixture = fastmotion.mixture.GaussianMixture(2, random_state=0).fit(X)
+    display = ConvergenceDisplay.from_estimator(mixture)
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), mixture.lower_bounds_)
+    model = GaussianHMM(2, random_state=0).fit(X)
+    display = ConvergenceDisplay.from_estimator(model)
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), model.monitor_.history)
+    assert len(display.lines_[0].get_ydata()) == model.monitor_.iter
 
 
 def test_fits_are_compared_by_name(X):

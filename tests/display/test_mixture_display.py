@@ -8,7 +8,10 @@ from scipy.stats import chi2, multivariate_normal
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
+import fastmotion.mixture
+from fastmotion.datasets import make_hmm
 from fastmotion.display import MixtureDisplay
+from fastmotion.hmm import GaussianHMM
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("agg")
@@ -112,6 +115,26 @@ def test_marginal_of_each_covariance_type(X, covariance_type):
         np.testing.assert_allclose(distances, chi2.ppf(0.9, df=2))
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("feature 2", "feature 0")
     np.testing.assert_array_equal(display.scatter_.get_offsets(), X[:, [2, 0]])
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_own_estimators(covariance_type):
+    data = make_hmm(2, 60, n_states=2, n_features=3, random_state=0)
+    mixture = fastmotion.mixture.GaussianMixture(
+        2, covariance_type=covariance_type, random_state=0
+    ).fit(data.X)
+    display = MixtureDisplay.from_estimator(mixture, data.X, columns=[1, 2])
+    np.testing.assert_array_equal(display.labels, mixture.predict(data.X))
+    reference = GaussianMixture(2, covariance_type=covariance_type)
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        setattr(reference, name, getattr(mixture, name))
+    expected = MixtureDisplay.from_estimator(reference, columns=[1, 2])
+    np.testing.assert_array_equal(display.covariances, expected.covariances)
+    model = GaussianHMM(2, covariance_type, random_state=0).fit(data.X, lengths=data.lengths)
+    display = MixtureDisplay.from_estimator(model, data.X, lengths=data.lengths, columns=[2, 0])
+    np.testing.assert_array_equal(display.labels, model.predict(data.X, lengths=data.lengths))
+    np.testing.assert_array_equal(display.covariances[1, 0], model.covars_[1, 2, [2, 0]])
+    np.testing.assert_allclose(display.weights, model.get_stationary_distribution(), atol=1e-9)
 
 
 def test_samples_have_the_colour_of_their_component(X):
