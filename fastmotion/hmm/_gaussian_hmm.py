@@ -328,14 +328,12 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         fastmotion.em.gaussians.SingularCovarianceWarning
             A covariance became singular.
         """
-        check_no_lengths(y, X)
         self._check_letters()
         device = self._resolve_device(X)
         sequences = check_sequences(self, X, lengths, reset=True)
+        check_no_lengths(y, sequences)
         sequence_weight, frame_weight = check_weights(sample_weight, sequences)
-        row_weight = frame_weight
-        if (sequence_weight != 1).any():
-            row_weight = np.repeat(sequence_weight, sequences.lengths)
+        row_weight = sequences.spread(sequence_weight) if frame_weight is None else frame_weight
         self._initialise(sequences.frames, row_weight)
         model = BaumWelch(
             self._parameters(sequences.frames.shape[1]),
@@ -381,8 +379,8 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             The model is neither fitted nor set.
         """
-        check_no_lengths(y, X)
         sequences, chain, emissions = self._prepare(X, lengths)
+        check_no_lengths(y, sequences)
         scores = recursions.score(chain, emissions, sequences.stops, n_jobs=self.n_jobs)
         return float(scores.sum())
 
@@ -655,7 +653,8 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _needs_start(self, letter: str) -> bool:
         name = _LETTERS[letter]
         is_set = hasattr(self, name)
-        if is_set and letter in self.init_params:
+        was_fitted = is_set and getattr(self, name) is getattr(self, "_fitted", {}).get(name)
+        if is_set and not was_fitted and letter in self.init_params:
             _logger.warning(
                 "The attribute %r is set, but will be overwritten during initialization because "
                 "'init_params' contains %r",
@@ -680,7 +679,9 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return run.parameters
 
     def _take(self, parameters: Parameters) -> None:
-        for name, value in _attributes(parameters).items():
+        # Kept apart as well, to tell from them what is set by hand later.
+        self._fitted = _attributes(parameters)
+        for name, value in self._fitted.items():
             setattr(self, name, value)
 
     def _prepare(
@@ -690,7 +691,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         self._resolve_device(X)
         sequences = check_sequences(self, X, lengths, reset=False)
         model = self._parameters(sequences.frames.shape[1])
-        return sequences, model.chain, GaussianEmissions(model.gaussians, sequences.frames)
+        return sequences, model.chain, GaussianEmissions(model.gaussians, sequences)
 
     def _smooth(
         self,

@@ -6,6 +6,7 @@ from fastmotion.core.compile import register_warmup
 from fastmotion.em.gaussians import Gaussians
 from fastmotion.hmm.emissions import GaussianEmissions, StateSums
 from fastmotion.hmm.recursions import Chain, decode, smooth
+from fastmotion.hmm.sequences import FrameSequences
 
 _CHAIN = Chain(np.ones(1), np.ones((1, 1)))
 
@@ -15,10 +16,13 @@ def _warm_up_recursions() -> None:
     for kind, variances in (("diag", np.ones((1, 1))), ("full", np.ones((1, 1, 1)))):
         gaussians = Gaussians.from_covariances(np.zeros((1, 1)), variances, kind)
         for dtype in (np.float32, np.float64):
-            emissions = GaussianEmissions(gaussians, np.zeros((2, 1), dtype))
-            stops, starts = np.array([2]), np.array([0])
-            smooth(_CHAIN, emissions, stops, lambda: StateSums(emissions, starts, None))  # noqa: B023
-            decode(_CHAIN, emissions, stops)
+            _run_all(gaussians, FrameSequences(np.zeros((2, 1), dtype), np.array([2])))
+
+
+def _run_all(gaussians: Gaussians, sequences: FrameSequences) -> None:
+    emissions = GaussianEmissions(gaussians, sequences)
+    smooth(_CHAIN, emissions, sequences.stops, lambda: StateSums(emissions, sequences.starts, None))
+    decode(_CHAIN, emissions, sequences.stops)
 
 
 register_warmup("hmm", _warm_up_recursions)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
+from fastmotion.em.missing import MissingPasses, MissingSums
 from fastmotion.em.passes import GaussianPasses, MomentSums
+from fastmotion.hmm.sequences import FrameSequences
 
 __all__ = ["GaussianEmissions", "StateSums"]
 
@@ -18,18 +22,22 @@ class GaussianEmissions:
     ----------
     gaussians : Gaussians
         One component for each state.
-    frames : ndarray of shape (n_frames, n_features), float32 or float64
-        NaN is missing: a frame's density is that of what was observed of it, 1 if nothing was.
+    sequences : FrameSequences
+        A frame's density is that of what was observed of it, 1 if nothing was.
     frame_weight : ndarray of shape (n_frames,) or None, default=None
         Exponents of the densities.
     """
 
     def __init__(
-        self, gaussians: Gaussians, frames: NDArray, frame_weight: NDArray | None = None
+        self,
+        gaussians: Gaussians,
+        sequences: FrameSequences,
+        frame_weight: NDArray | None = None,
     ) -> None:
         self.gaussians = gaussians
-        self._passes = GaussianPasses(gaussians)
-        self._frames = frames
+        passes = GaussianPasses if sequences.is_complete else MissingPasses
+        self._passes: Any = passes(gaussians)
+        self._frames = sequences.frames
         self._frame_weight = frame_weight
 
     def log_densities(self, rows: slice, out: NDArray) -> None:
@@ -38,17 +46,17 @@ class GaussianEmissions:
         if self._frame_weight is not None:
             out *= self._frame_weight[rows, np.newaxis]
 
-    def new_sums(self) -> MomentSums:
+    def new_sums(self) -> MomentSums | MissingSums:
         """Return sums over no frames."""
         return self._passes.new_sums()
 
-    def add_moments(self, rows: slice, posteriors: NDArray, sums: MomentSums) -> None:
+    def add_moments(self, rows: slice, posteriors: NDArray, sums: MomentSums | MissingSums) -> None:
         """Add the moments of frames, given the (weighted) probabilities of their states."""
         if self._frame_weight is not None:
             posteriors *= self._frame_weight[rows, np.newaxis]
         self._passes.add_moments(self._frames[rows], posteriors, sums)
 
-    def moments(self, sums: MomentSums) -> GaussianMoments:
+    def moments(self, sums: MomentSums | MissingSums) -> GaussianMoments:
         """Return what the sums stand for."""
         return self._passes.moments(sums)
 
@@ -71,7 +79,7 @@ class StateSums:
         self._emissions = emissions
         self._starts = starts
         self._row_weight = row_weight
-        self.moments = emissions.new_sums()
+        self.moments: Any = emissions.new_sums()
         self.first = np.zeros(emissions.gaussians.n_components)
 
     def __call__(self, rows: slice, posteriors: NDArray) -> None:

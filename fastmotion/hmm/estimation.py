@@ -25,6 +25,8 @@ _MAX_SUM_BYTES = 24e6
 _MAX_TASKS = 32
 # The least denominator of a variance, as in hmmlearn.
 _LEAST_COUNT = 1e-5
+# A matrix whose smallest eigenvalue is less, over the largest, has no Cholesky factor to rely on.
+_SINGULAR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,7 @@ class BaumWelch:
         self._sequences = sequences
         self._weights = sequence_weight
         self._frame_weight = frame_weight
-        self._row_weight = None
-        if (sequence_weight != 1).any():
-            self._row_weight = np.repeat(sequence_weight, sequences.lengths)
+        self._row_weight = sequences.spread(sequence_weight)
         self._priors = priors
         self._learned = learned
         self._min_covar = min_covar
@@ -153,7 +153,7 @@ class BaumWelch:
             A sequence is impossible under the present parameters.
         """
         chain, gaussians = self._present.chain, self._present.gaussians
-        emissions = GaussianEmissions(gaussians, self._sequences.frames, self._frame_weight)
+        emissions = GaussianEmissions(gaussians, self._sequences, self._frame_weight)
         starts = self._sequences.starts
         sum_bytes = emissions.new_sums().nbytes
         scores, transitions, sinks = smooth(
@@ -230,7 +230,9 @@ class BaumWelch:
         singular = _singular(covariances, kind)
         widened = covariances.copy()
         if kind in ("full", "tied"):
-            widened[singular] += self._min_covar * np.eye(means.shape[1])
+            largest = np.abs(covariances[singular]).max(axis=(-1, -2), keepdims=True)
+            least = np.maximum(self._min_covar, 10 * _SINGULAR * largest)
+            widened[singular] += least * np.eye(means.shape[1])
         else:
             widened[singular] += self._min_covar
         which = "the tied covariance" if kind == "tied" else f"states {_list(singular)}"
@@ -268,8 +270,7 @@ def _singular(covariances: NDArray, kind: str) -> Any:
         return ...
     if kind == "full":
         values = np.linalg.eigvalsh(covariances)
-        least = np.finfo(np.float64).eps * np.abs(values).max(axis=1)
-        return np.flatnonzero(~(values.min(axis=1) > least))
+        return np.flatnonzero(~(values[:, 0] > _SINGULAR * values[:, -1]))
     return np.flatnonzero(~(covariances.reshape(len(covariances), -1) > 0).all(axis=1))
 
 

@@ -222,8 +222,6 @@ class _Logarithmic:
         total = self._kernels.forward_log(
             densities, begin, self._chain.log_transmat_t, log_alphas, end
         )
-        if total > -np.inf:
-            end -= total
         return np.array([total]), end
 
     def backward(
@@ -287,7 +285,8 @@ def _smooth_job(
             _smooth_job(chain, emissions, part, weights[i : i + 1], consume)
             for i, part in enumerate(job.split())
         ]
-        return np.concatenate([part[0] for part in parts]), sum(part[1] for part in parts)
+        counts = np.sum([part[1] for part in parts], axis=0)
+        return np.concatenate([part[0] for part in parts]), counts
     logarithmic = _Logarithmic(chain, n_frames)
     result = _forward_backward(logarithmic, emissions, job, weights, consume)
     return result, logarithmic.transitions
@@ -394,17 +393,19 @@ def _decode_job(chain: Chain, emissions: Emissions, job: _Job, states: NDArray) 
     kernels = kernels_for("cpu")
     buffer = np.empty((max(span.n_frames for span in job.spans), chain.n_states))
 
+    scores = np.empty(job.sequences.stop - job.sequences.start)
+
     def run_forward(span: _Span, begin: NDArray) -> tuple[NDArray, NDArray]:
         deltas, end = buffer[: span.n_frames], np.empty(chain.n_states)
         emissions.log_densities(span.rows, deltas)
-        kernels.viterbi_forward(deltas, span.stops, begin, chain.log_transmat, end)
+        kernels.viterbi_forward(deltas, span.stops, begin, chain.log_transmat, scores, end)
         return deltas, end
 
-    begin, begins = chain.log_startprob, []
+    begin, begins, total = chain.log_startprob, [], np.zeros_like(scores)
     for span in job.spans:
         begins.append(begin)
         deltas, begin = run_forward(span, begin)
-    best = deltas[job.spans[-1].stops - 1].max(axis=1)
+        total += scores
     next_state = -1
     for span, begin in zip(reversed(job.spans), reversed(begins)):
         if next_state >= 0:
@@ -412,4 +413,4 @@ def _decode_job(chain: Chain, emissions: Emissions, job: _Job, states: NDArray) 
         path = states[span.rows]
         kernels.viterbi_backward(deltas, span.stops, chain.log_transmat_t, next_state, path)
         next_state = int(path[0])
-    return best
+    return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
 from fastmotion.core.validation import as_real_array
+from fastmotion.em.missing import has_missing
 
 __all__ = ["FrameSequences", "check_no_lengths", "check_sequences", "check_weights"]
 
@@ -29,6 +31,11 @@ class FrameSequences:
     frames: NDArray
     stops: NDArray[np.int64]
 
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not has_missing(self.frames)
+
     @property
     def starts(self) -> NDArray[np.int64]:
         """Where each sequence begins."""
@@ -38,6 +45,12 @@ class FrameSequences:
     def lengths(self) -> NDArray[np.int64]:
         """Number of frames of each sequence."""
         return self.stops - self.starts
+
+    def spread(self, sequence_weight: NDArray) -> NDArray | None:
+        """Return the weight of each frame's sequence, or None where all are 1."""
+        if (sequence_weight == 1).all():
+            return None
+        return np.repeat(sequence_weight, self.lengths)
 
     def __len__(self) -> int:
         return len(self.stops)
@@ -127,19 +140,22 @@ def _check_stops(lengths: ArrayLike | None, n_frames: int) -> NDArray[np.int64]:
     return stops
 
 
-def check_no_lengths(y: Any, X: Any) -> None:
+def check_no_lengths(y: Any, sequences: FrameSequences) -> None:
     """Raise if what was passed as `y`, which is ignored, is meant to be the lengths.
 
     Raises
     ------
     ValueError
-        `y` has another number of entries than `X`.
+        `y` has an entry neither for each frame nor for each sequence of a list.
     """
-    if y is None or not hasattr(y, "__len__") or len(y) == len(X):
+    if y is None or not hasattr(y, "__len__"):
+        return
+    n_frames, n_sequences = len(sequences.frames), len(sequences)
+    if len(y) in (n_frames, n_sequences if n_sequences > 1 else n_frames):
         return
     raise ValueError(
-        f"y is ignored, and has {len(y)} entries for the {len(X)} of X; if it holds the lengths of "
-        "sequences, pass it by keyword: lengths=..."
+        f"y is ignored, and has {len(y)} entries for the {n_frames} frames of X; if it holds the "
+        "lengths of sequences, pass it by keyword: lengths=..."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.em.missing import feature_moments
 from fastmotion.em.seeding import kmeans
 
 __all__ = ["initial_covariances", "initial_means"]
@@ -71,23 +72,12 @@ def initial_covariances(
 
 def _covariance(frames: NDArray, weight: NDArray | None) -> NDArray[np.float64]:
     """Return the covariance; unbiased where all weights are 1."""
-    n_features = frames.shape[1]
+    mean, _ = feature_moments(frames, weight)
     weights = np.ones(len(frames)) if weight is None else weight
-    counts, totals = np.zeros(n_features), np.zeros(n_features)
-    reference = np.zeros(n_features)
-    for column in range(n_features):  # some value of each feature, so that sums are not far from it
-        observed = np.flatnonzero(~np.isnan(frames[:_ROWS, column]))
-        reference[column] = frames[observed[0], column] if observed.size else 0.0
+    scatter = np.zeros((frames.shape[1], frames.shape[1]))
     for begin in range(0, len(frames), _ROWS):
-        block = frames[begin : begin + _ROWS] - reference
-        known = ~np.isnan(block)
-        share = weights[begin : begin + _ROWS, np.newaxis] * known
-        counts += share.sum(axis=0)
-        totals += (share * np.where(known, block, 0.0)).sum(axis=0)
-    mean = reference + totals / np.where(counts > 0, counts, 1.0)
-    scatter = np.zeros((n_features, n_features))
-    for begin in range(0, len(frames), _ROWS):
-        block = np.nan_to_num(frames[begin : begin + _ROWS] - mean, posinf=np.inf, neginf=-np.inf)
+        block = frames[begin : begin + _ROWS] - mean
+        block[np.isnan(block)] = 0.0
         scatter += (block.T * weights[begin : begin + _ROWS]) @ block
     n_frames = np.count_nonzero(weights)
     return scatter / (weights.sum() * max(n_frames - 1, 1) / n_frames)

@@ -319,9 +319,22 @@ def _add(values, out):
         out[j] += values[j]
 
 
+@cpu_function
+def _relate_to_largest(values):
+    """Subtract the largest value from all in place, and return it."""
+    largest = _largest(values)
+    if largest > -np.inf:
+        for j in range(len(values)):
+            values[j] -= largest
+    return largest
+
+
 @cpu_kernel
-def viterbi_forward(log_densities, stops, begin, log_transmat, end):
+def viterbi_forward(log_densities, stops, begin, log_transmat, log_probabilities, end):
     """Replace log-densities by the log-probabilities of the best paths up to each state.
+
+    They are relative to those of the best path to any state, lest far outliers cost the digits of
+    all other frames.
 
     Parameters
     ----------
@@ -331,6 +344,8 @@ def viterbi_forward(log_densities, stops, begin, log_transmat, end):
     begin : ndarray of shape (n_states,)
         Log-probabilities of the best paths to the states of the first frame, without its density.
     log_transmat : ndarray of shape (n_states, n_states)
+    log_probabilities : ndarray of shape (n_sequences,)
+        Set to the log-probability of the best path of each, and its frames.
     end : ndarray of shape (n_states,)
         Set to what `begin` is for the frames after the last sequence.
     """
@@ -338,8 +353,11 @@ def viterbi_forward(log_densities, stops, begin, log_transmat, end):
     for s in range(len(stops)):
         for j in range(len(end)):
             end[j] = begin[j]
+        log_probabilities[s] = 0.0
         for t in range(first, stops[s]):
+            offset = _relate_to_largest(log_densities[t])
             _add(end, log_densities[t])
+            log_probabilities[s] += offset + _relate_to_largest(log_densities[t])
             _best_arrivals(log_densities[t], log_transmat, end)
         first = stops[s]
 
@@ -420,30 +438,39 @@ def forward_log(log_densities, begin, log_transmat_t, log_alphas, end):
     Parameters
     ----------
     log_densities : ndarray of shape (n_frames, n_states)
+        Made relative to the largest of each frame.
     begin : ndarray of shape (n_states,)
-        Log-probabilities of the states of the first frame and all frames before.
+        Log-probabilities of the states of the first frame, given all frames before.
     log_transmat_t : ndarray of shape (n_states, n_states)
         The transposed matrix.
     log_alphas : ndarray of shape (n_frames, n_states)
-        Set to the log-probabilities of the states and all frames so far.
+        Set to the log-probabilities of the states given all frames so far.
     end : ndarray of shape (n_states,)
         Set to what `begin` is for the frames to follow.
 
     Returns
     -------
     float
-        Log-probability of all frames so far.
+        Log-probability of the frames.
     """
     n_states = len(begin)
     terms = np.empty(n_states)
+    log_likelihood = 0.0
     for j in range(n_states):
         end[j] = begin[j]
     for t in range(len(log_densities)):
+        offset = _relate_to_largest(log_densities[t])
         for j in range(n_states):
             log_alphas[t, j] = end[j] + log_densities[t, j]
+        total = _log_sum_exp(log_alphas[t])
+        log_likelihood += offset + total
+        if total == -np.inf:
+            break
+        for j in range(n_states):
+            log_alphas[t, j] -= total
         for j in range(n_states):
             end[j] = _log_mix(log_alphas[t], log_transmat_t[j], terms)
-    return _log_sum_exp(log_alphas[len(log_densities) - 1])
+    return log_likelihood
 
 
 @cpu_kernel
@@ -453,7 +480,7 @@ def backward_log(log_densities, log_alphas, log_transmat, weight, has_next, afte
     Parameters
     ----------
     log_densities : ndarray of shape (n_frames, n_states)
-        Replaced by the probabilities of the states given all frames.
+        As `forward_log` left them; replaced by the probabilities of the states given all frames.
     log_alphas : ndarray of shape (n_frames, n_states)
     log_transmat : ndarray of shape (n_states, n_states)
     weight : float
@@ -461,8 +488,8 @@ def backward_log(log_densities, log_alphas, log_transmat, weight, has_next, afte
     has_next : bool
         Whether there are frames to follow.
     after : ndarray of shape (n_states,)
-        Log-probabilities of those frames given the state in the first of them; set to the same for
-        the frames of this call.
+        Log-probabilities of those frames given the state in the first of them, but for a constant;
+        set to the same for the frames of this call.
     transitions : ndarray of shape (n_states, n_states)
         The expected numbers of transitions are added to it.
     """
@@ -483,3 +510,4 @@ def backward_log(log_densities, log_alphas, log_transmat, weight, has_next, afte
         for j in range(n_states):
             after[j] = log_densities[t, j] + beta[j]
             log_densities[t, j] = math.exp(alpha[j] + beta[j] - total)
+        _relate_to_largest(after)
