@@ -430,8 +430,8 @@ def _draw_rows(
 def _check_count(rows: NDArray[np.intp], n_clusters: int) -> None:
     if len(rows) < n_clusters:
         raise ValueError(
-            f"{n_clusters} clusters need as many samples of positive weight with an observed "
-            f"value, got {len(rows)}; lower n_components or give more samples"
+            f"n_clusters={n_clusters} needs at least as many samples of positive weight with an "
+            f"observed value, got {len(rows)}; lower it or give more samples"
         )
 
 

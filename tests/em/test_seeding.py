@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
@@ -15,6 +18,13 @@ from fastmotion.em.seeding import (
 from tests.reference import kmeans as reference
 
 DTYPES = [np.float32, np.float64]
+
+some = settings(max_examples=50, deadline=None, derandomize=True, database=None)
+# Few values, so that rows repeat; some far out, some next to each other.
+values = st.sampled_from([0.0, 1.0, 1.0 + 1e-6, -3.0, 5e7, np.nan])
+samples = st.tuples(st.integers(4, 12), st.integers(1, 3)).flatmap(
+    lambda shape: arrays(st.sampled_from(DTYPES), shape, elements=values)
+)
 
 
 def state(seed=0):
@@ -202,7 +212,7 @@ def test_rows_without_weight_are_never_drawn(rng):
 def test_too_few_samples_are_an_error(draw):
     X = np.arange(8.0)[:, None]
     weight = np.array([1, 1, 0, 0, 0, 0, 0, 0])
-    with pytest.raises(ValueError, match="3 clusters need as many samples .*got 2"):
+    with pytest.raises(ValueError, match="n_clusters=3 needs at least .* got 2"):
         draw(X, 3, sample_weight=weight, random_state=state())
 
 
@@ -228,6 +238,25 @@ def test_means_stand_in_where_no_row_is_complete(rng):
     found = kmeans(X, 5, random_state=state())
     assert np.isfinite(found.centres).all()
     assert 7 not in kmeans_plusplus(X, 599, random_state=state())
+
+
+@some
+@given(X=samples, n_clusters=st.integers(1, 4), seed=st.integers(0, 99))
+def test_any_samples_give_finite_centres_or_an_error(X, n_clusters, seed):
+    n_known = (~np.isnan(X).all(axis=1)).sum()
+    if n_known < n_clusters:
+        with pytest.raises(ValueError, match="n_clusters"):
+            kmeans(X, n_clusters, random_state=state(seed))
+        return
+    indices = kmeans_plusplus(X, n_clusters, random_state=state(seed))
+    assert len(np.unique(indices)) == n_clusters
+    complete = np.unique(X[~np.isnan(X).any(axis=1)], axis=0)
+    if len(complete) >= n_clusters:
+        assert len(np.unique(X[indices], axis=0)) == n_clusters
+    centres = kmeans(X, n_clusters, random_state=state(seed)).centres
+    assert np.isfinite(centres).all()
+    labels = assign(X, centres)
+    assert ((labels >= 0) & (labels < n_clusters)).all()
 
 
 def test_input_stays_as_it_is(rng):
