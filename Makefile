@@ -24,7 +24,7 @@ test: $(VENV)/.with-test
 	$(BIN)/python -m pytest --durations=15 $(ARGS)
 
 # What speed and accuracy are measured of, family by family.
-FAMILIES := flow trajectory
+FAMILIES := flow trajectory mixture
 # Timings need the machine for themselves. A missed goal does not keep the rest from running.
 bench: $(VENV)/.with-bench
 	@status=0; \

@@ -35,6 +35,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba import prange
 from numba.core.dispatcher import Dispatcher
 
@@ -44,6 +45,7 @@ __all__ = [
     "FAST_MATH",
     "CpuKernel",
     "CudaKernel",
+    "as_kernel_input",
     "cpu_function",
     "cpu_kernel",
     "cuda_function",
@@ -264,6 +266,43 @@ def cuda_function(func: Callable) -> Any:
         Callable from CUDA kernels only; ``.py_func`` is the plain function.
     """
     return numba.njit(func, inline="always")
+
+
+def as_kernel_input(array: np.ndarray) -> np.ndarray:
+    """Return an array that kernels only read in a form that makes none of them compile again.
+
+    Numba compiles anew for arrays that are marked read-only, as memory maps, the columns of data
+    frames and what joblib hands to its workers are.
+
+    Parameters
+    ----------
+    array : ndarray
+        The kernel must not write to it.
+
+    Returns
+    -------
+    ndarray
+        ``array`` itself, or a view of it without the mark.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.core.compile import as_kernel_input
+    >>> frozen = np.broadcast_to(1.0, 3).copy()
+    >>> frozen.flags.writeable = False
+    >>> as_kernel_input(frozen).flags.writeable
+    True
+    """
+    return array if array.flags.writeable else np.asarray(_Unmarked(array))
+
+
+class _Unmarked:
+    """What NumPy takes for an array in another's memory, which it keeps alive."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 class CudaKernel:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.core.compile import as_kernel_input
 from fastmotion.core.parallel import thread_map
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
@@ -43,13 +44,13 @@ class Samples:
     def __init__(
         self, X: NDArray, sample_weight: NDArray | None = None, n_jobs: int | None = None
     ) -> None:
-        self.X = X
+        self.X = as_kernel_input(X)
         self.sample_weight = sample_weight
         self.n_jobs = n_jobs
         self.is_complete = not has_missing(X)
         # Rows that miss the same features are summed together.
         self._order = None if self.is_complete else pattern_order(X)
-        self._ordered = X if self._order is None else X[self._order]
+        self._ordered = self.X if self._order is None else X[self._order]
 
     def __len__(self) -> int:
         return len(self.X)
