@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import pickle
 import timeit
@@ -315,3 +316,24 @@ for cc in (8, 0), (9, 0):
         path=cuda_copy,
     )
     assert out.split() == ["True", "True", "False"] * 2
+
+
+def test_a_read_only_array_compiles_nothing_again():
+    values = np.arange(6.0)
+    frozen = values[::2].copy()
+    frozen.flags.writeable = False
+    seen = fc.as_kernel_input(frozen)
+    assert seen.flags.writeable and not frozen.flags.writeable
+    assert np.shares_memory(seen, frozen)
+    assert seen.dtype == frozen.dtype and seen.strides == frozen.strides
+    assert fc.as_kernel_input(values) is values
+
+
+def test_a_view_of_a_read_only_array_keeps_it_alive():
+    frozen = np.full(100_000, 3.0)
+    frozen.flags.writeable = False
+    seen = fc.as_kernel_input(frozen)
+    del frozen
+    gc.collect()
+    np.full(100_000, 4.0)
+    assert (seen == 3).all()
