@@ -1,4 +1,4 @@
-"""Gaussian mixtures of weighted samples, of samples that come in parts, and merged ones."""
+"""Gaussian mixtures of weighted samples."""
 
 import copy
 
