@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
+from fastmotion.em.kernels import kernels_for
+from fastmotion.em.kernels.missing import add_moments_of_patterns, log_densities_of_patterns
 from fastmotion.em.passes import GaussianPasses, MomentSums
 
 __all__ = [
@@ -35,6 +37,9 @@ __all__ = [
 
 # Rows looked at together where missing values are sought, so that no mask of the data is held.
 _ROWS = 65536
+# Passes of its own cost a pattern a quarter of a millisecond. With fewer multiplications than these
+# (its rows by components by squared features), going row by row is quicker.
+_FEW_WORK = 2e5
 # Marginal components that are kept between chunks take no more than about this.
 _KEPT_BYTES = 16e6
 
@@ -62,6 +67,30 @@ class Pattern:
     def is_empty(self) -> bool:
         """Whether everything is missing."""
         return not self.observed.any()
+
+
+@dataclass(frozen=True)
+class _SmallPatterns:
+    """Rows of patterns that few rows have, pattern after pattern.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_rows,), int64
+    starts : ndarray of shape (n_patterns + 1,), int64
+        First row of each pattern, and the number of rows.
+    X : ndarray of shape (n_rows, n_features), float64
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    X: NDArray[np.float64]
+
+    @classmethod
+    def gather(cls, X: NDArray, patterns: list[Pattern]) -> _SmallPatterns:
+        """Return the rows of some patterns, at least one."""
+        rows = np.concatenate([pattern.rows for pattern in patterns])
+        starts = np.cumsum([0] + [len(pattern.rows) for pattern in patterns])
+        return cls(rows, starts, X[rows].astype(np.float64, copy=False))
 
 
 def has_missing(X: NDArray) -> bool:
@@ -296,8 +325,12 @@ class MissingPasses:
         self._log_weights = np.zeros(gaussians.n_components) if log_weights is None else log_weights
         self._complete = GaussianPasses(gaussians, log_weights=log_weights)
         self._kept: dict[bytes, GaussianPasses] = {}
-        n_bytes = 32 * gaussians.n_components * gaussians.n_features**2
-        self._most_kept = int(_KEPT_BYTES / n_bytes)
+        work = gaussians.n_components * gaussians.n_features**2
+        self._most_kept = int(_KEPT_BYTES / (32 * work))
+        self._few_rows = 0
+        if gaussians.covariance_type in ("full", "tied"):
+            self._few_rows = int(_FEW_WORK / work) + 1
+            self._matrices = np.ascontiguousarray(gaussians.full_covariances())
 
     def log_densities(self, X: NDArray, out: NDArray) -> None:
         """Set ``out`` to the log densities of the observed parts.
@@ -309,13 +342,16 @@ class MissingPasses:
         out : ndarray of shape (n, n_components)
             float32 or float64.
         """
-        for pattern in find_patterns(X):
+        large, small = self._split(X)
+        for pattern in large:
             if pattern.is_empty:
                 out[pattern.rows] = self._log_weights
                 continue
             part = np.empty((len(pattern.rows), out.shape[1]), out.dtype)
             self._passes(pattern.observed).log_densities(_observed(X, pattern), part)
             out[pattern.rows] = part
+        if small is not None:
+            out[small.rows] = self._small_log_densities(small)
 
     def add_statistics(self, X: NDArray, sample_weight: NDArray, sums: MissingSums) -> float:
         """Add the expected moments of samples and return their weighted log-likelihood.
@@ -329,13 +365,21 @@ class MissingPasses:
             Added to.
         """
         log_likelihood = 0.0
-        for pattern in find_patterns(X):
+        large, small = self._split(X)
+        for pattern in large:
             if pattern.is_empty:
                 continue  # the logarithm of 1
             passes = self._passes(pattern.observed)
             part, weight = passes.new_sums(), sample_weight[pattern.rows]
             log_likelihood += passes.add_statistics(_observed(X, pattern), weight, part)
             self._add(pattern, passes, part, sums)
+        if small is not None:
+            shares, weight = self._small_log_densities(small), sample_weight[small.rows]
+            log_norms = np.empty(len(shares))
+            kernels_for("cpu").normalise_rows(shares, log_norms)
+            shares *= weight[:, None]
+            self._add_small(small, shares, sums)
+            log_likelihood += float(weight @ log_norms)
         return log_likelihood
 
     def add_moments(self, X: NDArray, responsibilities: NDArray, sums: MissingSums) -> None:
@@ -350,13 +394,17 @@ class MissingPasses:
         sums : MissingSums
             Added to.
         """
-        for pattern in find_patterns(X):
+        large, small = self._split(X)
+        for pattern in large:
             if pattern.is_empty:
                 continue
             passes = self._passes(pattern.observed)
             part, weight = passes.new_sums(), responsibilities[pattern.rows]
             passes.add_moments(_observed(X, pattern), weight, part)
             self._add(pattern, passes, part, sums)
+        if small is not None:
+            shares = responsibilities[small.rows].astype(np.float64, copy=False)
+            self._add_small(small, shares, sums)
 
     def new_sums(self) -> MissingSums:
         """Return sums over no samples."""
@@ -369,6 +417,37 @@ class MissingPasses:
     def chunks(self, n_samples: int) -> list[slice]:
         """Return the parts of so many samples that are summed apart, in order."""
         return self._complete.chunks(n_samples)
+
+    def _split(self, X: NDArray) -> tuple[list[Pattern], _SmallPatterns | None]:
+        """Return the patterns that are worth passes of their own, and the others together."""
+        patterns = find_patterns(X)
+        is_small = [
+            len(pattern.rows) < self._few_rows and not (pattern.is_complete or pattern.is_empty)
+            for pattern in patterns
+        ]
+        small = [pattern for pattern, few in zip(patterns, is_small) if few]
+        large = [pattern for pattern, few in zip(patterns, is_small) if not few]
+        return large, _SmallPatterns.gather(X, small) if small else None
+
+    def _small_log_densities(self, small: _SmallPatterns) -> NDArray[np.float64]:
+        out = np.empty((len(small.X), self.gaussians.n_components))
+        means, constants = self.gaussians.means, self._log_weights
+        log_densities_of_patterns(small.X, small.starts, means, self._matrices, constants, out)
+        return out
+
+    def _add_small(
+        self, small: _SmallPatterns, shares: NDArray[np.float64], sums: MissingSums
+    ) -> None:
+        """Add the moments of small patterns, which the kernel sums about the current means."""
+        moments, means = _empty_moments(self.gaussians), self.gaussians.means
+        counts, first, lower = moments.counts, moments.means, moments.scatter
+        add_moments_of_patterns(
+            small.X, small.starts, means, self._matrices, shares, counts, first, lower
+        )
+        step = first / np.where(counts > 0, counts, 1)[:, None]
+        scatter = lower + np.swapaxes(np.tril(lower, -1), 1, 2)
+        scatter -= counts[:, None, None] * step[:, :, None] * step[:, None, :]
+        sums.incomplete = sums.incomplete.merge(GaussianMoments(counts, means + step, scatter))
 
     def _passes(self, observed: NDArray[np.bool_]) -> GaussianPasses:
         if observed.all():

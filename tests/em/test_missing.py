@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from fastmotion.em import missing
 from fastmotion.em.gaussians import COVARIANCE_TYPES, GaussianMoments, Gaussians, maximise
 from fastmotion.em.missing import (
     MissingPasses,
@@ -19,6 +20,12 @@ from fastmotion.em.passes import GaussianPasses
 from tests.reference import missing as reference
 
 DTYPES = [np.float32, np.float64]
+
+
+@pytest.fixture(params=["alone", "together"])
+def small_patterns(request, monkeypatch):
+    """Let patterns have passes of their own, or be done row by row."""
+    monkeypatch.setattr(missing, "_FEW_WORK", 0 if request.param == "alone" else 1e9)
 
 
 def random_gaussians(rng, covariance_type):
@@ -133,6 +140,7 @@ def test_nothing_is_added_to_moments_of_complete_rows(rng, covariance_type):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.usefixtures("small_patterns")
 def test_log_densities_are_those_of_the_observed_parts(rng, covariance_type, dtype):
     gaussians = random_gaussians(rng, covariance_type)
     X = with_gaps(rng, (80, 4), dtype=dtype)
@@ -148,6 +156,7 @@ def test_log_densities_are_those_of_the_observed_parts(rng, covariance_type, dty
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.usefixtures("small_patterns")
 def test_moments_are_the_expected_ones(rng, covariance_type):
     gaussians = random_gaussians(rng, covariance_type)
     X = with_gaps(rng, (60, 4))
@@ -165,6 +174,7 @@ def test_moments_are_the_expected_ones(rng, covariance_type):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.usefixtures("small_patterns")
 def test_statistics_are_moments_with_the_posterior(rng, covariance_type, dtype):
     gaussians = random_gaussians(rng, covariance_type)
     X = with_gaps(rng, (90, 4), dtype=dtype)
@@ -226,6 +236,7 @@ def run_em(X, gaussians, weights, n_iter, reg_covar=1e-9):
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.usefixtures("small_patterns")
 def test_likelihood_rises(rng, covariance_type):
     X = with_gaps(rng, (300, 4)) + 3 * (np.arange(300) % 3)[:, None]
     start = random_gaussians(rng, covariance_type)
@@ -269,6 +280,7 @@ def test_unbiased_where_what_is_missing_depends_on_what_is_not(rng):
     np.testing.assert_allclose(found.covariances[0], [[1, 2], [2, 5]], atol=0.15)
 
 
+@pytest.mark.usefixtures("small_patterns")
 def test_far_from_the_origin(rng):
     X, truth = correlated_mixture(rng, 400)
     X[rng.random(X.shape) < 0.3] = np.nan
