@@ -100,10 +100,10 @@ def test_weights_count_as_repeated_samples(rng):
 
 
 def test_as_good_as_scikit_learn(rng):
-    X = rng.normal(size=(3000, 4))
-    ours = np.mean([kmeans(X, 20, random_state=state(seed)).inertia for seed in range(8)])
-    theirs = np.mean([KMeans(20, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(8)])
-    assert ours < 1.01 * theirs
+    X = rng.normal(size=(1000, 3))
+    ours = [kmeans(X, 12, random_state=state(seed)).inertia for seed in range(6)]
+    theirs = [KMeans(12, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(6)]
+    assert np.mean(ours) < 1.01 * np.mean(theirs)
 
 
 def test_more_runs_are_never_worse(rng):
