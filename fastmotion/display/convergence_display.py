@@ -13,6 +13,7 @@ from fastmotion.core.validation import import_optional
 __all__ = ["ConvergenceDisplay"]
 
 _FIGURE_SIZE = 5.2, 3.6  # inches
+_MOST_MARKERS = 40
 _KINDS = ("lower_bound", "gap", "criterion")
 
 
@@ -221,7 +222,8 @@ class ConvergenceDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_: list[Any] = []
         for (x, y), name in zip(curves, names):
-            self.lines_ += ax.plot(x, y, **({"marker": ".", "label": name} | kwargs))
+            style = {"marker": "." if len(x) <= _MOST_MARKERS else None, "label": name}
+            self.lines_ += ax.plot(x, y, **(style | kwargs))
         self.chosen_: list[Any] = []
         for (x, y), line, choice in zip(curves, self.lines_, choices):
             mark = {"color": line.get_color(), "marker": "*", "markersize": 14}
