@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from fastmotion.em import seeding
 from fastmotion.em.seeding import (
@@ -102,7 +103,8 @@ def test_weights_count_as_repeated_samples(rng):
 def test_as_good_as_scikit_learn(rng):
     X = rng.normal(size=(1000, 3))
     ours = [kmeans(X, 12, random_state=state(seed)).inertia for seed in range(6)]
-    theirs = [KMeans(12, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(6)]
+    with threadpool_limits(1):  # its threads take longer to meet than to work
+        theirs = [KMeans(12, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(6)]
     assert np.mean(ours) < 1.01 * np.mean(theirs)
 
 
