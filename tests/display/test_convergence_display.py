@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV
 
 import fastmotion.mixture
 from fastmotion.display import ConvergenceDisplay
@@ -74,6 +73,15 @@ def test_own_estimators(X):
     assert len(display.lines_[0].get_ydata()) == model.monitor_.iter
 
 
+def test_own_choice_of_components(X):
+    mixture = fastmotion.mixture.GaussianMixture("auto", max_components=5, random_state=0).fit(X)
+    display = ConvergenceDisplay.from_estimator(mixture, kind="criterion")
+    path = mixture.criterion_path_
+    assert dict(zip(*display.lines_[0].get_data())) == path
+    assert chosen(display) == [(mixture.n_components_, path[mixture.n_components_])]
+    assert display.ax_.get_ylabel() == "BIC"
+
+
 def test_fits_are_compared_by_name(X):
     fits = {
         f"start {seed}": GaussianMixture(3, init_params="random", random_state=seed).fit(X)
@@ -133,7 +141,7 @@ def test_criteria_of_several_fits():
 
 
 def test_a_search_shows_what_it_found(X):
-    search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 2]}).fit(X)
+    search = SimpleNamespace(best_estimator_=GaussianMixture(2, random_state=0).fit(X))
     for display in (
         ConvergenceDisplay.from_estimator(search),
         ConvergenceDisplay.from_estimators({"it": search}),
