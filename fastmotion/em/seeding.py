@@ -204,7 +204,8 @@ class _Frame:
         shift = points.mean(axis=0, dtype=np.float64).astype(dtype)
         reach = float(np.abs(points - shift).max())
         # A power of two: scaling is exact.
-        exponent = np.frexp(reach)[1] if reach > 0 else 0
+        limit = np.finfo(dtype).maxexp - 2
+        exponent = np.clip(np.frexp(reach)[1], -limit, limit) if reach > 0 else 0
         return cls(shift, dtype.type(2.0**-exponent))
 
     def apply(self, points: NDArray) -> NDArray:
@@ -321,7 +322,8 @@ def _run_lloyd(
         centres = moved
         n_iter += 1
     points.update(centres, distances)
-    inertia = float(points.weight @ distances) / float(points.frame.scale) ** 2
+    scale = float(points.frame.scale)
+    inertia = float(points.weight @ distances) / scale / scale  # its square may overflow
     return KMeansResult(points.frame.restore(centres), inertia, n_iter)
 
 

@@ -127,7 +127,10 @@ def test_data_far_from_the_origin(rng, dtype):
     )
 
 
-@pytest.mark.parametrize(("dtype", "unit"), [(np.float32, 1e30), (np.float32, 1e-30)])
+@pytest.mark.parametrize(
+    ("dtype", "unit"),
+    [(np.float32, 1e30), (np.float32, 1e-30), (np.float32, 1e-40), (np.float64, 1e-300)],
+)
 def test_unit_of_the_data_does_not_matter(rng, dtype, unit):
     X, labels = blobs(rng, dtype=dtype)
     scaled = X * dtype(unit)
