@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bench.cases import Case, check_result
-from bench.cases_kernels import Filtering, Fit
 from bench.peers import Estimate, Method
 from bench.report import machine
 from bench.threads import OWN_POOLS, equal_threads
@@ -70,14 +69,14 @@ def bench_method(benchmark, bench_call) -> Callable[[Method, Case], None]:
 
 
 @pytest.fixture
-def bench_kernel(bench_call) -> Callable[[Fit | Filtering, str], None]:
-    """Time one method of a case of motion kernels."""
+def bench_case(bench_call) -> Callable[..., None]:
+    """Time one method of a case, which builds what is timed and checks what that returns."""
 
-    def run(case: Fit | Filtering, name: str) -> None:
+    def run(case: Any, name: str, *arguments: Any) -> None:
         try:
-            call = case.build(name)
+            call = case.build(name, *arguments)
         except ImportError as error:
             pytest.skip(f"{name}: {error}")
-        bench_call(call, partial(case.check, name))
+        bench_call(call, partial(case.check, name, *arguments))
 
     return run
