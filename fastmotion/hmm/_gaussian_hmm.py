@@ -525,13 +525,18 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            `n_samples` is less than 1, or the attributes do not make a model.
+            `n_samples` is less than 1, `currstate` is no state, or the attributes do not make a
+            model.
         sklearn.exceptions.NotFittedError
             The model is neither fitted nor set.
         """
         check_is_fitted(self)
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+        if currstate is not None and not 0 <= currstate < self.n_components:
+            raise ValueError(
+                f"currstate must be a state, from 0 to {self.n_components - 1}, got {currstate}"
+            )
         model = self._parameters()
         random = check_random_state(self.random_state if random_state is None else random_state)
         draws = random.uniform(size=n_samples)

@@ -211,8 +211,10 @@ class BaumWelch:
         scatter = moments.scatter + counts[tail] * _squares(step, is_matrix)
         scatter = scatter + priors.means_weight[tail] * _squares(shift, is_matrix)
         if kind == "tied":
-            count = priors.freedom[0] + counts.sum()
-            return (priors.covars + scatter.sum(axis=0)) / count
+            total = priors.freedom[0] + counts.sum()
+            if total == 0:
+                return old.covariances
+            return (priors.covars + scatter.sum(axis=0)) / total
         count = (priors.freedom + counts)[tail]
         if kind == "full":
             known = np.where(count > 0, count, 1.0)

@@ -186,13 +186,15 @@ def test_parameters_set_by_hand_are_not_changed(X):
         np.testing.assert_array_equal(array, copy)
 
 
-def test_nothing_observed(X):
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_nothing_observed(X, kind):
     X[:] = np.nan
-    with pytest.raises(ValueError, match="n_components|observed"):
-        GaussianHMM(2).fit(X)
-    model = GaussianHMM(2, init_params="", n_iter=2)
+    with pytest.raises(ValueError, match="observed"):
+        GaussianHMM(2, kind).fit(X)
+    model = GaussianHMM(2, kind, init_params="", n_iter=2)
     model.startprob_, model.transmat_ = [0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]]
-    model.means_, model.covars_ = [[0, 0], [1, 1]], np.ones((2, 2))
+    unit = {"spherical": np.ones(2), "diag": np.ones((2, 2)), "tied": np.eye(2)}
+    model.means_, model.covars_ = [[0, 0], [1, 1]], unit.get(kind, [np.eye(2)] * 2)
     assert model.score(X) == pytest.approx(0, abs=1e-12)
     with pytest.warns(ConvergenceWarning, match=r"states \[0, 1\]"):
         model.fit(X)
@@ -352,6 +354,8 @@ def test_features_must_be_those_of_the_fit(X):
         model.decode(X, algorithm="greedy")
     with pytest.raises(ValueError, match="n_samples must be at least 1"):
         model.sample(0)
+    with pytest.raises(ValueError, match="currstate must be a state, from 0 to 1, got 2"):
+        model.sample(3, currstate=2)
 
 
 def test_a_cuda_device_is_an_error(X):
