@@ -250,7 +250,7 @@ def test_singular_covariances_are_errors_without_a_regulariser(covariance_type):
 def test_a_singular_covariance_is_widened_and_named():
     counts, means = np.full(3, 10.0), np.zeros((3, 2))
     scatter = np.repeat(10 * np.eye(2)[None], 3, axis=0)
-    scatter[1] = 1e15 * np.array([[1.0, 1.0], [1.0, 1.0]])
+    scatter[1] = 1e15 * np.array([[1.0, 1 + 1e-9], [1 + 1e-9, 1.0]])
     with pytest.warns(SingularCovarianceWarning, match=r"components \[1\]") as caught:
         found = maximise(GaussianMoments(counts, means, scatter), "full", 1e-6)
     assert len(caught) == 1

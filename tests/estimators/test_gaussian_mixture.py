@@ -319,9 +319,8 @@ def test_samples_follow_the_mixture(covariance_type, dtype):
         np.testing.assert_allclose(np.cov(part.T), wanted.covariances[k], atol=0.08 * spread)
 
 
-@pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_samples_are_those_of_scikit_learn(covariance_type):
-    # Of matrices it takes other roots.
     X, _ = reference.samples(300, 3, 2)
     init = reference.as_init(reference.start(X, 3, covariance_type), covariance_type)
     expected, found = both(X, random_state=7, **init)

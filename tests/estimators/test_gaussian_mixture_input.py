@@ -71,6 +71,7 @@ def assert_sound(mixture, X):
     shares = mixture.predict_proba(X)
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
     assert np.isfinite(mixture.score_samples(X)).all()
+    assert np.isfinite(mixture.sample(20)[0]).all()
 
 
 @pytest.mark.parametrize("init_params", INIT_PARAMS)
@@ -106,6 +107,7 @@ def test_hard_data_in_single_precision(covariance_type, case):
             assert values.dtype == np.float32
             assert np.isfinite(values).all(), f"{name} = {values}"
         assert np.isfinite(mixture.score_samples(X)).all()
+        assert np.isfinite(mixture.sample(20)[0]).all()
     allowed = (ConvergenceWarning, SingularCovarianceWarning)
     strange = [warning for warning in caught if not issubclass(warning.category, allowed)]
     assert not strange, shown(strange)
@@ -124,6 +126,37 @@ def test_values_whose_squares_overflow(covariance_type, value):
             assert len(str(error)) > 40
         else:
             assert all(np.isfinite(getattr(mixture, name)).all() for name in ATTRIBUTES)
+    allowed = (ConvergenceWarning, SingularCovarianceWarning)
+    strange = [warning for warning in caught if not issubclass(warning.category, allowed)]
+    assert not strange, shown(strange)
+
+
+@pytest.mark.parametrize("case", FITS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_hard_data_of_which_half_is_known(dtype, covariance_type, case):
+    X, n_components = FITS[case]
+    if X.shape[1] == 1 or len(X) < 8:
+        pytest.skip("too little would be left")
+    gappy = X.astype(dtype)
+    gappy[::2, 0] = np.nan
+    mixture = GaussianMixture(
+        min(n_components, len(X) // 2),
+        covariance_type=covariance_type,
+        init_params="random_from_data",
+        max_iter=10,
+        random_state=0,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mixture.fit(gappy)
+        for name in ATTRIBUTES:
+            assert np.isfinite(getattr(mixture, name)).all(), name
+        assert np.isfinite(mixture.lower_bounds_).all()
+        assert np.isfinite(mixture.score_samples(gappy)).all()
+        given = mixture.condition(gappy[:, 1:], np.arange(1, X.shape[1]))
+        assert np.isfinite(given.mean()).all()
+        assert np.isfinite(given.sample(random_state=0)).all()
     allowed = (ConvergenceWarning, SingularCovarianceWarning)
     strange = [warning for warning in caught if not issubclass(warning.category, allowed)]
     assert not strange, shown(strange)

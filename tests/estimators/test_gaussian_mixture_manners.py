@@ -23,6 +23,7 @@ from tests.reference import mixture as reference
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Best performing initialization did not converge"),
+    pytest.mark.filterwarnings("ignore:the criterion is least at max_components"),
 ]
 
 COVARIANCE_TYPES = reference.COVARIANCE_TYPES
