@@ -18,6 +18,7 @@ __all__ = [
     "Gaussians",
     "SingularCovarianceWarning",
     "count_covariance_parameters",
+    "covariance_shape",
     "maximise",
 ]
 
@@ -218,6 +219,16 @@ class GaussianMoments:
     def scaled(self, factor: float) -> Self:
         """Return the moments with all weights multiplied by a factor."""
         return type(self)(self.counts * factor, self.means, self.scatter * factor)
+
+
+def covariance_shape(covariance_type: str, n_components: int, n_features: int) -> tuple[int, ...]:
+    """Return the shape of an array of covariances."""
+    return {
+        "full": (n_components, n_features, n_features),
+        "tied": (n_features, n_features),
+        "diag": (n_components, n_features),
+        "spherical": (n_components,),
+    }[covariance_type]
 
 
 def count_covariance_parameters(covariance_type: str, n_components: int, n_features: int) -> int:

@@ -23,6 +23,7 @@ from fastmotion.em.gaussians import (
     GaussianMoments,
     Gaussians,
     count_covariance_parameters,
+    covariance_shape,
 )
 from fastmotion.em.kernels import kernels_for
 from fastmotion.em.progress import (
@@ -320,6 +321,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             self._fit(self._check_samples(X, sample_weight))
             return self
         samples = self._check_samples(X, sample_weight, reset=False)
+        if not samples.total_weight:  # nothing is known of them
+            return self
         model = MixtureModel(samples, self._mixture(), self.reg_covar)
         moments, bound = model.expectation()
         self.n_parts_ += 1
@@ -626,6 +629,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     ) -> Callable[[], Mixture]:
         """Return what makes a mixture to start from."""
         if goes_on:
+            self._check_goes_on(samples)
             return self._mixture
         if given is None:
             return lambda: self._select(samples)
@@ -645,6 +649,17 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             return given.applied_to(drawn)
 
         return start
+
+    def _check_goes_on(self, samples: Samples) -> None:
+        n_components = self.n_components_ if self.n_components == "auto" else self.n_components
+        shape = (n_components, samples.X.shape[1])
+        wanted = covariance_shape(self.covariance_type, *shape)
+        if self.means_.shape != shape or self.covariances_.shape != wanted:
+            raise ValueError(
+                f"warm_start goes on from means of shape {self.means_.shape} and covariances of "
+                f"shape {self.covariances_.shape}, but the parameters and X now ask for {shape} "
+                f"and {wanted}; set warm_start=False to begin anew"
+            )
 
     def _select(self, samples: Samples) -> Mixture:
         result: SelectionResult = select_components(
@@ -682,6 +697,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             previous=self.lower_bound_ if goes_on else -math.inf,
             observers=[*tasks, *messages],
         )
+        models[0].mixture = run.parameters[0]
         for task in tasks:
             task.fit_ends()
         return run

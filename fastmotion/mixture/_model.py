@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.validation import as_real_array
-from fastmotion.em.gaussians import GaussianMoments, Gaussians, maximise
+from fastmotion.em.gaussians import GaussianMoments, Gaussians, covariance_shape, maximise
 from fastmotion.em.samples import Rows, Samples
 from fastmotion.em.seeding import assign, kmeans, kmeans_plusplus, random_rows
 
@@ -237,12 +237,7 @@ def _check_weights(weights: ArrayLike, n_components: int) -> NDArray:
 def _check_precisions(
     precisions: ArrayLike, covariance_type: str, shape: tuple[int, int]
 ) -> NDArray:
-    wanted = {
-        "full": (*shape, shape[1]),
-        "tied": (shape[1], shape[1]),
-        "diag": shape,
-        "spherical": shape[:1],
-    }[covariance_type]
+    wanted = covariance_shape(covariance_type, *shape)
     array = _check_array(precisions, f"{covariance_type} precision", wanted)
     if covariance_type in ("diag", "spherical"):
         if array.min() <= 0:
