@@ -656,9 +656,9 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         wanted = covariance_shape(self.covariance_type, *shape)
         if self.means_.shape != shape or self.covariances_.shape != wanted:
             raise ValueError(
-                f"warm_start goes on from means of shape {self.means_.shape} and covariances of "
-                f"shape {self.covariances_.shape}, but the parameters and X now ask for {shape} "
-                f"and {wanted}; set warm_start=False to begin anew"
+                f"warm_start goes on from means of shape (n_components, n_features) = "
+                f"{self.means_.shape} and covariances of shape {self.covariances_.shape}, but now "
+                f"{shape} and {wanted} are asked for; set warm_start=False to begin anew"
             )
 
     def _select(self, samples: Samples) -> Mixture:
