@@ -18,7 +18,6 @@ from fastmotion.em.passes import GaussianPasses
 __all__ = ["Rows", "Samples", "normalise"]
 
 Rows = slice | NDArray[np.int64]
-Passes = GaussianPasses | MissingPasses
 
 
 class Samples:
@@ -84,7 +83,7 @@ class Samples:
 
         def of_chunk(chunk: slice) -> tuple[Any, float]:
             sums = passes.new_sums()
-            X, weight = self._ordered[chunk], self._weight(chunk)
+            X, weight = self.X[self._rows(chunk)], self._weight(chunk)
             return sums, passes.add_statistics(X, weight, sums)
 
         results = self._map_chunks(of_chunk, passes, self.n_jobs)
@@ -110,7 +109,7 @@ class Samples:
 
         def add_chunk(chunk: slice) -> None:
             shares = responsibilities(self._rows(chunk)) * self._weight(chunk)[:, None]
-            passes.add_moments(self._ordered[chunk], shares, sums)
+            passes.add_moments(self.X[self._rows(chunk)], shares, sums)
 
         self._map_chunks(add_chunk, passes, n_jobs=1)
         return passes.moments(sums)
@@ -134,19 +133,20 @@ class Samples:
         passes = self._passes(gaussians, log_weights)
 
         def of_chunk(chunk: slice) -> None:
-            X = self._ordered[chunk]
+            X = self.X[self._rows(chunk)]
             log_densities = np.empty((len(X), gaussians.n_components))
             passes.log_densities(X, log_densities)
             consume(self._rows(chunk), log_densities)
 
         self._map_chunks(of_chunk, passes, self.n_jobs)
 
-    def _passes(self, gaussians: Gaussians, log_weights: NDArray | None) -> Passes:
+    def _passes(self, gaussians: Gaussians, log_weights: NDArray | None) -> Any:
+        """Return `GaussianPasses` or, with the same methods, `MissingPasses`."""
         kind = GaussianPasses if self.is_complete else MissingPasses
         return kind(gaussians, log_weights=log_weights)
 
     def _map_chunks(
-        self, func: Callable[[slice], Any], passes: Passes, n_jobs: int | None
+        self, func: Callable[[slice], Any], passes: Any, n_jobs: int | None
     ) -> list[Any]:
         return thread_map(func, passes.chunks(len(self)), n_jobs=n_jobs)
 

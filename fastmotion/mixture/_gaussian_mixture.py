@@ -327,7 +327,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         moments, bound = model.expectation()
         self.n_parts_ += 1
         model.maximisation(self._blend(moments))
-        self._take_on(*model.parameters(), self.means_.dtype)
+        self._take_on(model.mixture, model.moments, self.means_.dtype)
         self.lower_bound_ = bound
         return self
 
@@ -545,7 +545,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self._allows_missing
         return tags
 
     def _check_samples(
@@ -553,22 +553,22 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     ) -> Samples:
         """Return the samples that count, checked."""
         self.device_ = self._check_device(X)
-        X = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        rows = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
         weight = None
         if sample_weight is not None:
-            weight = check_weight(sample_weight, len(X), "sample_weight")
+            weight = check_weight(sample_weight, len(rows), "sample_weight")
             if not weight.all():
-                X, weight = X[weight > 0], weight[weight > 0]
-            if not len(X):
+                rows, weight = rows[weight > 0], weight[weight > 0]
+            if not len(rows):
                 raise ValueError("sample_weight must not be zero for all samples")
-        samples = Samples(X, weight, self.n_jobs)
+        samples = Samples(rows, weight, self.n_jobs)
         if reset:
             self._check_enough(samples)
         return samples
 
     def _check_enough(self, samples: Samples) -> None:
         n_samples = len(samples.X[samples.known_rows()])
-        n_components = 1 if self.n_components == "auto" else self.n_components
+        n_components = self.n_components if isinstance(self.n_components, Integral) else 1
         if n_samples == 0:
             raise ValueError("all values of X are missing (NaN); nothing can be fitted to them")
         if n_samples < n_components:
@@ -594,54 +594,56 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return Samples(self._check_features(X, reset=False), n_jobs=self.n_jobs)
 
     def _check_features(self, X: ArrayLike, **settings: Any) -> NDArray:
-        X = validate_data(
-            self, X, dtype=[np.float64, np.float32], order="C", ensure_all_finite="allow-nan",
-            **settings,
+        rows: NDArray = validate_data(
+            self, X, dtype=[np.float64, np.float32], order="C",
+            ensure_all_finite="allow-nan" if self._allows_missing else True, **settings,
         )  # fmt: skip
-        limit = _LARGEST[X.dtype]
-        low, high = np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
+        limit = _LARGEST[rows.dtype]
+        low, high = np.fmin.reduce(rows, axis=None), np.fmax.reduce(rows, axis=None)
         if max(-low, high) > limit:
             raise ValueError(
-                f"X holds values from {low:g} to {high:g}, whose squares overflow {X.dtype}; scale "
-                f"it so that none is beyond {limit:g}"
+                f"X holds values from {low:g} to {high:g}, whose squares overflow {rows.dtype}; "
+                f"scale it so that none is beyond {limit:g}"
             )
-        return X
+        return rows
+
+    @property
+    def _allows_missing(self) -> bool:
+        return self.n_components != "auto"
 
     def _fit(self, samples: Samples) -> None:
-        given = None
-        if self.n_components != "auto":
-            given = GivenStart.check(
-                self.weights_init, self.means_init, self.precisions_init,
-                (self.n_components, samples.X.shape[1]), self.covariance_type,
-            )  # fmt: skip
         goes_on = self.warm_start and hasattr(self, "converged_")
         n_starts = 1 if goes_on or self.n_components == "auto" else self.n_init
         with messages_shown(self.verbose):
-            run = self._run(samples, self._starter(samples, given, goes_on), n_starts, goes_on)
+            run = self._run(samples, self._starter(samples, goes_on), n_starts, goes_on)
         self._keep(run)
-        self._take_on(*run.parameters, samples.X.dtype)
+        mixture, moments = run.parameters
+        self._take_on(mixture, moments, samples.X.dtype)
         self.n_parts_ = 1
         if not run.converged and self.max_iter > 0:
             warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
 
-    def _starter(
-        self, samples: Samples, given: GivenStart | None, goes_on: bool
-    ) -> Callable[[], Mixture]:
+    def _starter(self, samples: Samples, goes_on: bool) -> Callable[[], Mixture]:
         """Return what makes a mixture to start from."""
         if goes_on:
             self._check_goes_on(samples)
             return self._mixture
-        if given is None:
+        if not isinstance(self.n_components, Integral):
             return lambda: self._select(samples)
+        n_components, covariance_type = int(self.n_components), self.covariance_type
+        given = GivenStart.check(
+            self.weights_init, self.means_init, self.precisions_init,
+            (n_components, samples.X.shape[1]), covariance_type,
+        )  # fmt: skip
         if given.is_whole:
-            return lambda: given.whole(self.covariance_type)
+            return lambda: given.whole(covariance_type)
         random_state = check_random_state(self.random_state)
 
         def start() -> Mixture:
             drawn = start_mixture(
                 samples,
-                self.n_components,
-                covariance_type=self.covariance_type,
+                n_components,
+                covariance_type=covariance_type,
                 reg_covar=self.reg_covar,
                 init_params=self.init_params,
                 random_state=random_state,
@@ -651,7 +653,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return start
 
     def _check_goes_on(self, samples: Samples) -> None:
-        n_components = self.n_components_ if self.n_components == "auto" else self.n_components
+        is_known = isinstance(self.n_components, Integral)
+        n_components = int(self.n_components) if is_known else self.n_components_
         shape = (n_components, samples.X.shape[1])
         wanted = covariance_shape(self.covariance_type, *shape)
         if self.means_.shape != shape or self.covariances_.shape != wanted:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.validation import as_real_array
 from fastmotion.em.gaussians import GaussianMoments, Gaussians, covariance_shape, maximise
+from fastmotion.em.missing import feature_moments
 from fastmotion.em.samples import Rows, Samples
 from fastmotion.em.seeding import assign, kmeans, kmeans_plusplus, random_rows
 
@@ -18,7 +20,7 @@ __all__ = ["GivenStart", "Mixture", "MixtureModel", "maximise_mixture", "start_m
 # Added to every count, as scikit-learn does, so that no weight is 0.
 _COUNT_OFFSET = 10 * np.finfo(np.float64).eps
 
-# Samples that tell the features' spread well enough to take sums about.
+# Samples that tell the features' spread well enough to take first sums about.
 _SPREAD_SAMPLES = 10_000
 
 
@@ -148,8 +150,9 @@ def start_mixture(
     random_state : numpy.random.RandomState
     """
     X = samples.X
-    settings = {"sample_weight": samples.sample_weight, "n_jobs": samples.n_jobs}
-    means, variances = _rough_spread(X)
+    settings: dict[str, Any] = {"sample_weight": samples.sample_weight, "n_jobs": samples.n_jobs}
+    means, variances = feature_moments(X[:: 1 + len(X) // _SPREAD_SAMPLES])
+    variances = np.where(variances > 0, variances, 1)
     if init_params == "kmeans":
         centres = kmeans(X, n_components, random_state=random_state, **settings).centres
         labels = assign(X, centres, n_jobs=samples.n_jobs)
@@ -196,15 +199,6 @@ def _rough_gaussians(centres: NDArray, variances: NDArray, covariance_type: str)
         "spherical": np.full(shape[0], variances.mean()),
     }[covariance_type]
     return Gaussians.from_covariances(centres, covariances, covariance_type)
-
-
-def _rough_spread(X: NDArray) -> tuple[NDArray, NDArray]:
-    """Return means and positive variances of the features, of some of the samples."""
-    some = X[:: 1 + len(X) // _SPREAD_SAMPLES]
-    if np.isnan(some).all(0).any():
-        some = X
-    variances = np.nanvar(some, axis=0, dtype=np.float64)
-    return np.nanmean(some, axis=0, dtype=np.float64), np.where(variances > 0, variances, 1)
 
 
 def _check_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray:
