@@ -2,7 +2,7 @@
 
 Its wheel has no tests. Unpack its source distribution and name the folder:
 
-    pip download --no-binary hmmlearn --no-deps --no-build-isolation hmmlearn==0.3.3
+    pip download --no-binary hmmlearn --no-deps hmmlearn==0.3.3
     tar -xzf hmmlearn-0.3.3.tar.gz
     FASTMOTION_HMMLEARN=hmmlearn-0.3.3 python -m pytest tests/peers/test_hmmlearn_suite.py
 
@@ -24,8 +24,6 @@ import pytest
 from fastmotion.hmm import ConvergenceMonitor, GaussianHMM, recursions
 from fastmotion.hmm.recursions import Chain
 from fastmotion.hmm.sequences import check_sequences
-
-VERSION = "0.3.3"
 
 # What differs, and why. Each must fail: one that passes is an error here.
 DEVIATIONS = {
