@@ -61,10 +61,10 @@ figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
 MixtureDisplay.from_estimator(mixture, X, ax=axes[0])
 MixtureDisplay.from_estimator(mixture, X, ax=axes[1], log_likelihood=True)
 axes[1].set(xlim=(-0.8, 1.5), ylim=(-1.3, 1.2), title="those who move")
-for ax in axes[:2]:
-    ax.set(xlabel="log speed of the ankles", ylabel="log speed of the wrists")
 ConvergenceDisplay.from_estimator(mixture, ax=axes[2], kind="criterion")
 axes[2].set(xlim=(1.5, 10.5), ylim=(650, 950))
+for ax in axes[:2]:
+    ax.set(xlabel="log speed of the ankles", ylabel="log speed of the wrists")
 
 # %%
 # Is it not enough to fit mixtures of each number? Of five fits with four components that start at
