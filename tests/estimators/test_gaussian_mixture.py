@@ -1,5 +1,6 @@
 """Gaussian mixtures against scikit-learn's and against the naive reference."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -326,3 +327,26 @@ def test_samples_are_those_of_scikit_learn(covariance_type):
     expected, found = both(X, random_state=7, **init)
     for left, right in zip(found.sample(50), expected.sample(50)):
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["plain", "weights", "gaps"])
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_no_array_of_samples_by_components_is_made(case, init_params):
+    n_samples, n_components = 100_000, 24
+    X = np.random.default_rng(0).normal(size=(n_samples, 2))
+    weight = np.linspace(1, 2, n_samples) if case == "weights" else None
+    if case == "gaps":
+        X[::3, 0] = np.nan
+    mixture = GaussianMixture(
+        n_components, covariance_type="diag", init_params=init_params, max_iter=2, random_state=0
+    )
+    mixture.fit(X[:1000])  # compiles
+    tracemalloc.start()
+    try:
+        mixture.fit(X, sample_weight=weight)
+        mixture.score_samples(X)
+        mixture.predict(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n_samples * n_components * 8 / 2
