@@ -59,6 +59,7 @@ HMM_ITERATIONS = (1, 3)
 MOST_MEGABYTES = 64
 LEAST_SPEED_UP = 1.7
 MEMORY_SETUP = """
+import warnings
 from bench.cases_mixture import mixture
 from fastmotion.mixture import GaussianMixture
 warnings.simplefilter("ignore")
