@@ -95,7 +95,7 @@ def selection(method: str, name: str, seed: int) -> dict[str, float]:
 
 def unknown() -> Result:
     """Five sets of Gaussians, ten draws of each."""
-    ours(make_gaussian_set("fj1", random_state=FRESH).X, 2, 0)  # compiles
+    ours(make_gaussian_set("fj1", random_state=FRESH).X, MOST_COMPONENTS, 0)  # compiles
     runs: dict[str, dict[str, list[dict[str, float]]]] = {}
     with equal_threads(1):
         for name in SETS:

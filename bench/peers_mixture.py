@@ -19,9 +19,9 @@ SKLEARN, DAAL = "scikit-learn", "oneDAL"
 # What oneDAL calls the types of covariance that it has.
 _STORAGE = {"full": "full", "diag": "diagonal"}
 
-# Components of a Dirichlet process with less weight than this do not count: no true one of the
-# five sets has less than 0.04.
-_LEAST_WEIGHT = 0.02
+# Components of a Dirichlet process with less weight than this do not count: no true one of any
+# sets has less than 0.015.
+_LEAST_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
