@@ -11,6 +11,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.em.kernels.factors import precision_factors
+
 __all__ = [
     "COVARIANCE_TYPES",
     "ILL_DEFINED",
@@ -316,13 +318,11 @@ def _factorise(covariances: NDArray, covariance_type: str) -> NDArray:
         if not ((covariances > 0) & np.isfinite(covariances)).all():
             raise np.linalg.LinAlgError("a variance is not positive and finite")
         return 1 / np.sqrt(covariances)
-    lower = np.linalg.cholesky(covariances)
-    # A singular matrix may pass, its last pivots left by rounding.
-    pivots = np.diagonal(lower, axis1=-2, axis2=-1) ** 2
-    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
-    if not (pivots > lower.shape[-1] * np.finfo(np.float64).eps * variances).all():
+    stacked = np.ascontiguousarray(covariances).reshape(-1, *covariances.shape[-2:])
+    factors = np.zeros(stacked.shape)
+    if precision_factors(stacked, factors) >= 0:
         raise np.linalg.LinAlgError("a covariance is singular to rounding")
-    return np.ascontiguousarray(np.swapaxes(np.tril(np.linalg.inv(lower)), -1, -2))
+    return factors.reshape(covariances.shape)
 
 
 def _rescue(covariances: NDArray, covariance_type: str, reg_covar: float) -> NDArray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from fastmotion.core.validation import Interval, Options, StrOptions, fit_contex
 from fastmotion.em.driver import EMRun, best_of
 from fastmotion.em.gaussians import (
     COVARIANCE_TYPES,
+    ILL_DEFINED,
     GaussianMoments,
     Gaussians,
     count_covariance_parameters,
@@ -141,7 +143,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Only of "auto": the best mixture found for each number of components.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, where `X` had them.
     device_ : str
         Where the fit ran.
@@ -279,7 +281,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         SingularCovarianceWarning
             A covariance was singular and has been widened.
         """
-        self._fit(self._check_samples(X, sample_weight))
+        with _unchanged_by_errors(self):
+            self._fit(self._check_samples(X, sample_weight))
         return self
 
     @with_callbacks
@@ -295,7 +298,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        self._fit(self._check_samples(X, sample_weight))
+        with _unchanged_by_errors(self):
+            self._fit(self._check_samples(X, sample_weight))
         return self.predict(X)
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -317,18 +321,11 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         self
         """
-        if not hasattr(self, "weights_"):
-            self._fit(self._check_samples(X, sample_weight))
-            return self
-        samples = self._check_samples(X, sample_weight, reset=False)
-        if not samples.total_weight:  # nothing is known of them
-            return self
-        model = MixtureModel(samples, self._mixture(), self.reg_covar)
-        moments, bound = model.expectation()
-        self.n_parts_ += 1
-        model.maximisation(self._blend(moments))
-        self._take_on(model.mixture, model.moments, self.means_.dtype)
-        self.lower_bound_ = bound
+        with _unchanged_by_errors(self):
+            if hasattr(self, "weights_"):
+                self._add_part(self._check_samples(X, sample_weight, reset=False))
+            else:
+                self._fit(self._check_samples(X, sample_weight))
         return self
 
     def merge(self, other: GaussianMixture) -> Self:
@@ -477,7 +474,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 "sample."
             )
         generator = check_random_state(self.random_state)
-        counts = generator.multinomial(n_samples, self.weights_ / self.weights_.sum())
+        weights = np.asarray(self.weights_, np.float64)
+        counts = generator.multinomial(n_samples, weights / weights.sum())
         X = np.vstack([self._draw(k, n, generator) for k, n in enumerate(counts)])
         labels = np.repeat(np.arange(len(counts)), counts)
         return X.astype(self.means_.dtype, copy=False), labels
@@ -621,7 +619,17 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         self._take_on(mixture, moments, samples.X.dtype)
         self.n_parts_ = 1
         if not run.converged and self.max_iter > 0:
-            warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
+            warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=5)
+
+    def _add_part(self, samples: Samples) -> None:
+        if not samples.total_weight:  # nothing is known of them
+            return
+        model = MixtureModel(samples, self._mixture(), self.reg_covar)
+        moments, bound = model.expectation()
+        self.n_parts_ += 1
+        model.maximisation(self._blend(moments))
+        self._take_on(model.mixture, model.moments, self.means_.dtype)
+        self.lower_bound_ = bound
 
     def _starter(self, samples: Samples, goes_on: bool) -> Callable[[], Mixture]:
         """Return what makes a mixture to start from."""
@@ -734,7 +742,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         if self.covariance_type in ("full", "tied"):
             is_tied = self.covariance_type == "tied"
             covariance = self.covariances_ if is_tied else self.covariances_[component]
-            return generator.multivariate_normal(mean, covariance, n_samples)
+            return generator.multivariate_normal(mean, covariance, n_samples, check_valid="ignore")
         deviation = np.sqrt(self.covariances_[component])
         return mean + generator.standard_normal((n_samples, len(mean))) * deviation
 
@@ -769,6 +777,19 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return covariances + n_components * n_features + n_components - 1
 
 
+@contextlib.contextmanager
+def _unchanged_by_errors(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave the fitted attributes as they were if the block fails."""
+    before = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
+    try:
+        yield
+    except BaseException:
+        for name in [name for name in vars(estimator) if name.endswith("_")]:
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
+
+
 def _attributes(mixture: Mixture, dtype: np.dtype) -> dict[str, NDArray]:
     """Return fitted attributes by name."""
     gaussians = mixture.gaussians
@@ -779,4 +800,8 @@ def _attributes(mixture: Mixture, dtype: np.dtype) -> dict[str, NDArray]:
         "precisions_cholesky_": gaussians.precisions_cholesky,
         "precisions_": gaussians.precisions(),
     }
-    return {name: np.array(value, dtype) for name, value in values.items()}
+    with np.errstate(over="ignore"):
+        arrays = {name: np.array(value, dtype) for name, value in values.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError(ILL_DEFINED)
+    return arrays

@@ -138,7 +138,7 @@ class ConditionalMixture:
         return logsumexp(joint, axis=1, b=self.weights).astype(self.means.dtype)
 
     def _lower_factors(self) -> NDArray[np.float64]:
-        return np.linalg.cholesky(self.covariances.astype(np.float64))
+        return np.linalg.cholesky(self.covariances)
 
 
 def condition_mixture(
@@ -183,7 +183,7 @@ def condition_mixture(
     return ConditionalMixture(
         _posterior(weights, part, values),
         means,
-        covariances.astype(values.dtype),
+        covariances,
         np.flatnonzero(~observed),
     )
 
