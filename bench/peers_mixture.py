@@ -19,8 +19,8 @@ SKLEARN, DAAL = "scikit-learn", "oneDAL"
 # What oneDAL calls the types of covariance that it has.
 _STORAGE = {"full": "full", "diag": "diagonal"}
 
-# Components of a Dirichlet process with less weight than this do not count: no true one of any
-# sets has less than 0.015.
+# Components of a Dirichlet process with less weight than this do not count: no true one has
+# less than 0.015.
 _LEAST_WEIGHT = 0.01
 
 
