@@ -70,15 +70,18 @@ def _mix_rows(factors, rows, out):
 
 
 @cpu_function
-def _add_four_products(before, after, weight, out):
-    """Add ``weight * before.T @ after`` to `out`; both have four rows."""
+def _add_four_products(before, after, factors, weight, out):
+    """Add ``weight * before.T @ (factors * after)`` to `out`; four rows, and four factors."""
     a0, a1, a2, a3 = after[0], after[1], after[2], after[3]
+    w0, w1 = weight * factors[0], weight * factors[1]
+    w2, w3 = weight * factors[2], weight * factors[3]
     width = len(a0)
     for i in range(before.shape[1]):
-        f0, f1, f2, f3 = before[0, i], before[1, i], before[2, i], before[3, i]
+        f0, f1 = w0 * before[0, i], w1 * before[1, i]
+        f2, f3 = w2 * before[2, i], w3 * before[3, i]
         row = out[i]
         for j in range(width):
-            row[j] += weight * ((f0 * a0[j] + f1 * a1[j]) + (f2 * a2[j] + f3 * a3[j]))
+            row[j] += (f0 * a0[j] + f1 * a1[j]) + (f2 * a2[j] + f3 * a3[j])
 
 
 @cpu_function
@@ -106,9 +109,9 @@ def _exponentiate(log_densities, offsets):
 
 
 @cpu_function
-def _weigh(densities, predicted, out):
+def _weigh(densities, predicted, share, out):
     for j in range(len(out)):
-        out[j] = densities[j] * predicted[j]
+        out[j] = densities[j] * (predicted[j] * share)
 
 
 @cpu_function
@@ -119,10 +122,10 @@ def _scale(values, factor):
 
 
 @cpu_function
-def _largest_where_unpredicted(densities, predicted):
+def _largest_where_unpredicted(densities, predicted, share):
     largest = 0.0
     for j in range(len(densities)):
-        if predicted[j] < _WELL_PREDICTED and densities[j] > largest:
+        if predicted[j] * share < _WELL_PREDICTED and densities[j] > largest:
             largest = densities[j]
     return largest
 
@@ -136,25 +139,36 @@ def _forward(densities, offsets, begin, transmat, is_sparse, alphas, scales, end
         predicted[j] = begin[j]
     neglected = begin[n_states]
     log_likelihood = 0.0
+    # Of many scales at once, as far as their product reaches, the logarithm is taken.
+    product = 1.0
+    share = 1.0
     for t in range(len(densities)):
         alpha = alphas[t]
-        _weigh(densities[t], predicted, alpha)
+        _weigh(densities[t], predicted, share, alpha)
         scale = _sum(alpha)
         if not scale >= _LEAST_SCALE:
             return np.nan
         scales[t] = scale
-        log_likelihood += math.log(scale) + offsets[t]
-        _scale(alpha, 1.0 / scale)
+        log_likelihood += offsets[t]
+        product *= scale
+        if product < _LEAST_SCALE:
+            log_likelihood += math.log(product)
+            product = 1.0
         if is_sparse:
             # What underflowed so far, relative to the rest, grows at most by this factor while it
             # is in states that cannot be reached otherwise; elsewhere it does not matter.
-            growth = _largest_where_unpredicted(densities[t], predicted) / scale
+            growth = _largest_where_unpredicted(densities[t], predicted, share) / scale
             neglected = neglected * growth + n_states * _NEGLIGIBLE
             if neglected > _MOST_NEGLECTED:
                 return np.nan
+        # Predictions are scaled when they are used, and need not wait for the sum.
         _mix_rows(alpha, transmat, predicted)
+        share = 1.0 / scale
+        _scale(alpha, share)
+    for j in range(n_states):
+        predicted[j] *= share
     end[n_states] = neglected
-    return log_likelihood
+    return log_likelihood + math.log(product)
 
 
 @cpu_kernel(fastmath="contract")
@@ -207,37 +221,40 @@ def forward(densities, stops, begin, transmat, alphas, scales, log_likelihoods, 
 
 
 @cpu_function
-def _occupy(alpha, beta, density, scale, after):
+def _occupy(alpha, beta, share, density, after):
     """Set `density` to the probabilities of the states, `after` to what the frame before needs."""
-    share = 1.0 / _dot(alpha, beta)
-    factor = share / scale
     for j in range(len(alpha)):
-        later = density[j] * beta[j] * factor
+        later = density[j] * beta[j]
         # A state that no path reaches may explain the frames to come beyond all bounds.
         after[j] = later if alpha[j] > 0.0 else 0.0
         density[j] = alpha[j] * beta[j] * share
 
 
 @cpu_function
-def _backward(densities, alphas, scales, transmat_t, weight, transitions, afters, beta):
+def _backward(densities, alphas, scales, transmat_t, weight, transitions, afters, factors, beta):
     """Run over one sequence whose last frame has `beta`; leave its first `after` in `afters[0]`."""
     held = 0
     for t in range(len(densities) - 1, -1, -1):
         # The rows of `afters` are filled from the last, so that they stand in the order of frames.
         row = 3 - held
-        _occupy(alphas[t], beta, densities[t], scales[t], afters[row])
+        share = 1.0 / _dot(alphas[t], beta)
+        factor = share / scales[t]
+        factors[row] = factor
+        _occupy(alphas[t], beta, share, densities[t], afters[row])
         if t == 0:
             break
         _mix_rows(afters[row], transmat_t, beta)
+        for j in range(len(beta)):
+            beta[j] *= factor
         held += 1
         if held == 4:
-            _add_four_products(alphas[t - 1 : t + 3], afters, weight, transitions)
+            _add_four_products(alphas[t - 1 : t + 3], afters, factors, weight, transitions)
             held = 0
     first = 4 - held
     for row in range(first, 4):
-        _add_product(alphas[row - first], afters[row], weight, transitions)
+        _add_product(alphas[row - first], afters[row], weight * factors[row], transitions)
     for j in range(len(beta)):
-        afters[0, j] = afters[3 - held, j]
+        afters[0, j] = afters[3 - held, j] * factors[3 - held]
 
 
 @cpu_kernel(fastmath="contract")
@@ -265,6 +282,7 @@ def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, af
     n_states = len(transmat_t)
     beta = np.empty(n_states)
     afters = np.empty((4, n_states))
+    factors = np.empty(4)
     first = 0
     for s in range(len(stops)):
         stop = stops[s]
@@ -282,6 +300,7 @@ def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, af
             weights[s],
             transitions,
             afters,
+            factors,
             beta,
         )
         first = stop
@@ -373,11 +392,22 @@ def _first_largest(values):
 
 @cpu_function
 def _last_largest_sum(x, y):
-    # The last of equal ones, as hmmlearn takes it.
-    best = 0
-    for i in range(len(x)):
-        if x[i] + y[i] >= x[best] + y[best]:
-            best = i
+    # The last of equal ones, as hmmlearn takes it. What is larger cannot be foretold, so that a
+    # branch at each comparison would cost more than to look for the largest value first.
+    n = len(x)
+    whole = n - n % 4
+    m0 = m1 = m2 = m3 = -np.inf
+    for i in range(0, whole, 4):
+        m0 = max(m0, x[i] + y[i])
+        m1 = max(m1, x[i + 1] + y[i + 1])
+        m2 = max(m2, x[i + 2] + y[i + 2])
+        m3 = max(m3, x[i + 3] + y[i + 3])
+    for i in range(whole, n):
+        m0 = max(m0, x[i] + y[i])
+    largest = max(max(m0, m1), max(m2, m3))
+    best = n - 1
+    while best > 0 and x[best] + y[best] < largest:
+        best -= 1
     return best
 
 
