@@ -21,6 +21,8 @@ Components = tuple[NDArray, NDArray, NDArray]
 # A descent starts from so many times the most components wanted. From fewer, some true component
 # often has no part among them; from more, nothing was gained.
 _OVERSTART = 2
+# But each component has samples for so many as its covariance needs: of fewer, most collapse.
+_ROOM = 3
 
 # A descent's EM need not converge: only the choice of the next merger depends on it.
 _DESCENT_TOL = 0.3
@@ -30,7 +32,9 @@ _DESCENT_ITER = 15
 _DESCENT_SAMPLES = 20_000
 
 # Variances of rounding are at most this share of a feature's variance.
-_ROUNDING_SHARE = 1e-3
+_ROUNDING_SHARE = 0.05
+# Steps below this share of a feature's range are rounding of the numbers themselves.
+_LEAST_STEP = 1e-9
 # Least variance, as a share of a feature's.
 _LEAST_SHARE = 1e-12
 
@@ -68,10 +72,16 @@ class Search:
     reg_covar : float
     n_jobs : int or None
 
+    Attributes
+    ----------
+    spread : ndarray of shape (n_features, n_features)
+        Covariance of all samples, of the kind wanted for one component.
+    total_weight : float
+
     Raises
     ------
     ValueError
-        A feature is constant and ``reg_covar`` is 0.
+        A feature is constant and ``reg_covar`` is 0, or squares of X overflow.
     """
 
     def __init__(
@@ -88,12 +98,17 @@ class Search:
         self.total_weight = float(sample_weight.sum())
         self._X, self._sample_weight = X, sample_weight
         self._centre = sample_weight @ X / self.total_weight
-        self._covariance = self._spread()
-        variances = np.diagonal(self._covariance)
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = self._covariance_of_all()
+        if not np.isfinite(covariance).all():
+            raise ValueError("squares of X overflow; scale X, or leave out what is so far off")
+        variances = np.diagonal(covariance)
         self._floor = np.maximum(reg_covar + _rounding(X, variances), _LEAST_SHARE * variances)
         if not (self._floor > 0).all():
             raise ValueError(ILL_DEFINED)
+        self.spread = covariance + np.diag(self._floor)
         self._is_full = covariance_type in ("full", "tied")
+        self._samples_needed = X.shape[1] + 1 if self._is_full else 2
         self._kind = COVARIANCE_TYPES.index(covariance_type)
 
     def descend(
@@ -111,7 +126,8 @@ class Search:
         """
         rows = self._rows_to_descend_on(random_state)
         X, weight = self._X[rows], self._sample_weight[rows]
-        n_first = max(min_components, min(_OVERSTART * max_components, len(X)))
+        room = int(len(X) / (_ROOM * self._samples_needed))
+        n_first = max(min_components, min(_OVERSTART * max_components, room))
         starts = [
             self._start(X, weight, n_first, start % 2 == 0, random_state)
             for start in range(n_starts)
@@ -137,9 +153,10 @@ class Search:
         """
 
         def run(candidate: Candidate) -> Candidate:
-            components = tuple(part.copy() for part in candidate.components)
+            weights, means, covariances = candidate.components
+            components = weights.copy(), means.copy(), covariances.copy()
             log_likelihood = self._climb(self._X, self._sample_weight, components, tol, max_iter)
-            return Candidate(*components, log_likelihood)
+            return Candidate(*components, float(log_likelihood))
 
         return thread_map(run, candidates, n_jobs=self.n_jobs)
 
@@ -155,7 +172,7 @@ class Search:
         gaussians = Gaussians.from_covariances(means, covariances, self.covariance_type)
         return Mixture(candidate.weights / candidate.weights.sum(), gaussians)
 
-    def _spread(self) -> NDArray:
+    def _covariance_of_all(self) -> NDArray:
         """Return the covariance of the data, of the kind wanted for one component."""
         scatter = np.zeros((self._X.shape[1],) * 2)
         for first in range(0, len(self._X), _DESCENT_SAMPLES):
@@ -185,7 +202,7 @@ class Search:
     ) -> Components:
         """Return equal components at samples, drawn far apart or at random."""
         if spread:
-            scale = np.sqrt(np.diagonal(self._covariance) + self._floor)
+            scale = np.sqrt(np.diagonal(self.spread))
             rows = kmeans_plusplus(
                 (X - self._centre) / scale,
                 n_components,
@@ -196,7 +213,7 @@ class Search:
         else:
             rows = random_rows(len(X), n_components, random_state)
         shrink = n_components ** (-2 / X.shape[1])
-        covariance = shrink * self._covariance + np.diag(self._floor)
+        covariance = shrink * self.spread
         return (
             np.full(n_components, 1 / n_components),
             X[rows] - self._centre,
@@ -213,14 +230,14 @@ class Search:
     ) -> dict[int, Candidate]:
         """Run EM, take a component away, and so on down; return the mixtures on the way."""
         total = weight.sum()
-        least = (X.shape[1] + 1 if self._is_full else 2) / total
+        least = self._samples_needed / total
         found = {}
         while True:
             log_likelihood = self._climb(X, weight, components, _DESCENT_TOL, _DESCENT_ITER)
             n_components, lightest = len(components[0]), int(components[0].argmin())
             is_sound = components[0][lightest] >= least
             if n_components <= max_components and (is_sound or n_components == min_components):
-                scaled = log_likelihood * (self.total_weight / total)
+                scaled = float(log_likelihood * self.total_weight / total)
                 found[n_components] = Candidate(*components, scaled)
             if n_components == min_components:
                 return found
@@ -260,6 +277,7 @@ def _rounding(X: NDArray, variances: NDArray) -> NDArray:
     """
     steps = np.empty(X.shape[1])
     for j in range(X.shape[1]):
-        values = np.unique(X[:, j])
-        steps[j] = np.diff(values).min() if len(values) > 1 else 0
+        found = np.diff(np.sort(X[:, j]))
+        found = found[found > _LEAST_STEP * found.sum()]
+        steps[j] = found.min() if len(found) else 0
     return np.minimum(steps**2 / 12, _ROUNDING_SHARE * variances)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -13,15 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
 
 from fastmotion.core.validation import Interval, StrOptions, validate_parameter_constraints
-from fastmotion.em.gaussians import COVARIANCE_TYPES, count_covariance_parameters
-from fastmotion.em.samples import Rows, Samples, normalise
+from fastmotion.em.gaussians import COVARIANCE_TYPES
+from fastmotion.em.samples import Samples
 from fastmotion.linear._normal_equations import check_weight
 from fastmotion.mixture._model import Mixture
 from fastmotion.mixture._search import Candidate, Search
+from fastmotion.mixture._search_criteria import CRITERIA, criterion_of
 
 __all__ = ["CRITERIA", "SelectionResult", "select_components"]
-
-CRITERIA = ("bic", "aic", "icl")
 
 # Candidates whose criterion is at most so much above the least are polished: it is more than EM
 # gains on what a descent leaves. So are those of one component more and less than the best.
@@ -107,14 +105,18 @@ def select_components(
         The fewest.
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         Covariances, as of `GaussianMixture`.
-    criterion : {"bic", "aic", "icl"}, default="bic"
+    criterion : {"bic", "evidence", "icl", "aic"}, default="bic"
         What the number of least value is chosen by:
 
         - "bic", the Bayesian information criterion: the number that the data give evidence of. Its
-          mixture is as a rule the best density for other samples, too.
-        - "aic", Akaike's: more components, for the details of a density of no mixture's shape.
+          mixture is as a rule the best density for other samples, too. With few samples for each
+          parameter it errs on the side of few components.
+        - "evidence", minus twice the log probability of the samples with all parameters integrated
+          out, as Cheeseman and Stutz approximate it: what BIC stands for where samples are many,
+          and closer to it where they are few or features many.
         - "icl", the integrated completed likelihood: fewer, for clusters that are apart, each of
           which may have any shape.
+        - "aic", Akaike's: more, for the details of a density that is no mixture of Gaussians.
     reg_covar : float, default=1e-6
         Added to the diagonal of covariances, with what rounding of the values explains: where
         values tie, a component of ties alone would otherwise have any density.
@@ -167,6 +169,11 @@ def select_components(
 
     G. McLachlan and D. Peel 2000, "Finite mixture models", chapter 6.
 
+    P. Cheeseman and J. Stutz 1996, "Bayesian classification (AutoClass): theory and results", in
+    "Advances in knowledge discovery and data mining"; conjugate priors of covariances as in C.
+    Fraley and A. E. Raftery 2007, "Bayesian regularization for normal mixture estimation and
+    model-based clustering", Journal of Classification 24(2), but of the scale within components.
+
     C. Biernacki, G. Celeux and G. Govaert 2000, "Assessing a mixture model for clustering with the
     integrated completed likelihood", IEEE Transactions on Pattern Analysis and Machine
     Intelligence 22(7).
@@ -202,7 +209,8 @@ def select_components(
     samples = Samples(X, weight, n_jobs)
 
     def value(candidate: Candidate) -> float:
-        return _criterion(criterion, search, candidate, samples)
+        mixture = search.mixture(candidate)
+        return criterion_of(criterion, candidate, mixture, samples, search.spread)
 
     path = {k: value(candidate) for k, candidate in sorted(found.items())}
     close = _close_to_the_best(path)
@@ -236,23 +244,23 @@ def _check_samples(
     X: ArrayLike, sample_weight: ArrayLike | None, min_components: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the samples that count, and their weights."""
-    X = check_array(X, dtype=np.float64, order="C", ensure_all_finite="allow-nan")
-    if np.isnan(X).any():
+    samples: NDArray = check_array(X, dtype=np.float64, order="C", ensure_all_finite="allow-nan")
+    if np.isnan(samples).any():
         raise ValueError(
             "X holds missing values (NaN), with which the number of components cannot be selected; "
             "give n_components, or leave out or fill in what is missing"
         )
-    weight = np.ones(len(X))
+    weight = np.ones(len(samples))
     if sample_weight is not None:
-        weight = check_weight(sample_weight, len(X), "sample_weight")
+        weight = check_weight(sample_weight, len(samples), "sample_weight")
         if not weight.any():
             raise ValueError("sample_weight must not be zero for all samples")
-        X, weight = X[weight > 0], weight[weight > 0]
-    if len(X) < min_components:
+        samples, weight = samples[weight > 0], weight[weight > 0]
+    if len(samples) < min_components:
         raise ValueError(
-            f"there must be at least min_components = {min_components} samples, got {len(X)}"
+            f"there must be at least min_components = {min_components} samples, got {len(samples)}"
         )
-    return X, weight
+    return samples, weight
 
 
 def _close_to_the_best(path: dict[int, float]) -> list[int]:
@@ -263,27 +271,3 @@ def _close_to_the_best(path: dict[int, float]) -> list[int]:
         for k in sorted(path, reverse=True)
         if abs(k - best) <= 1 or path[k] <= path[best] + _CLOSE
     ]
-
-
-def _criterion(name: str, search: Search, candidate: Candidate, samples: Samples) -> float:
-    n_components, n_features = candidate.means.shape
-    n_parameters = n_components - 1 + candidate.means.size
-    n_parameters += count_covariance_parameters(search.covariance_type, n_components, n_features)
-    deviance = -2 * candidate.log_likelihood
-    if name == "aic":
-        return deviance + 2 * n_parameters
-    bic = deviance + n_parameters * math.log(search.total_weight)
-    return bic + 2 * _doubt(search.mixture(candidate), samples) if name == "icl" else bic
-
-
-def _doubt(mixture: Mixture, samples: Samples) -> float:
-    """Return the entropy of the samples' components, in nats, summed over samples."""
-    entropies = np.empty(len(samples))
-
-    def keep(rows: Rows, log_densities: NDArray) -> None:
-        shares = log_densities - normalise(log_densities.copy())[:, None]
-        entropies[rows] = -(np.exp(shares) * shares).sum(1)
-
-    samples.evaluate(mixture.gaussians, mixture.log_weights, keep)
-    assert samples.sample_weight is not None
-    return float(samples.sample_weight @ entropies)
