@@ -7,6 +7,7 @@ from scipy.special import log_softmax, logsumexp
 from fastmotion.core.compile import cpu_kernel
 from fastmotion.em.gaussians import Gaussians
 from fastmotion.em.kernels import cpu
+from fastmotion.em.kernels.factors import precision_factors
 from fastmotion.em.kernels.scalar import exp_of_negative
 from fastmotion.em.passes import GaussianPasses
 
@@ -112,3 +113,44 @@ def test_padding_of_components_stays_empty(rng, covariance_type):
     passes.add_moments(rng.normal(size=(300, 5)), rng.random((300, 3)), sums)
     assert sums.counts[3:].tolist() == [0.0]
     assert not sums.first[3:].any() and not sums.first[:, 5:].any()
+
+
+# Factors of covariances
+
+
+def some_covariances(rng, n_components, n_features, scales=1.0):
+    roots = rng.normal(size=(n_components, n_features, n_features)) + 3 * np.eye(n_features)
+    return scales * (roots @ np.swapaxes(roots, 1, 2)) * np.reshape(scales, (-1, 1))
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 8, 31, 70])
+def test_factors_are_those_of_the_inverse(rng, n_features):
+    scales = 10.0 ** np.linspace(-3, 3, n_features)
+    covariances = some_covariances(rng, 3, n_features, scales)
+    factors = np.zeros_like(covariances)
+    # Nothing above the diagonal is read.
+    given = covariances + np.triu(np.full((n_features, n_features), np.nan), 1)
+    assert precision_factors(given, factors) == -1
+    np.testing.assert_array_equal(np.tril(factors, -1), 0)
+    assert (np.diagonal(factors, axis1=1, axis2=2) > 0).all()
+    identity = np.swapaxes(factors, 1, 2) @ covariances @ factors
+    np.testing.assert_allclose(identity, np.repeat(np.eye(n_features)[None], 3, 0), atol=1e-9)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 0), (1, 1), (3, 1), (3, 3)])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e6])
+@pytest.mark.parametrize("component", [0, 2])
+def test_matrices_that_have_no_factor(rng, place, value, component):
+    covariances = some_covariances(rng, 3, 4)
+    covariances[component][place] = value
+    assert precision_factors(covariances, np.zeros_like(covariances)) == component
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-8, 1.0, 1e8, 1e200])
+@pytest.mark.parametrize("n_features", [2, 5, 12])
+def test_matrices_that_are_singular_to_rounding(rng, scale, n_features):
+    vectors = scale**0.5 * rng.normal(size=(n_features - 1, n_features))
+    singular = (vectors.T @ vectors)[None]
+    assert precision_factors(singular, np.zeros_like(singular)) == 0
+    thin = singular + 1e-10 * scale * np.eye(n_features)
+    assert precision_factors(thin, np.zeros_like(thin)) == -1
