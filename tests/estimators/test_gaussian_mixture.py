@@ -2,6 +2,7 @@
 
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -238,6 +239,19 @@ def test_threads_and_jobs_change_nothing(dtype, covariance_type):
     for other in others:
         for left, right in zip(one, other):
             np.testing.assert_array_equal(left, right)
+
+
+def test_fits_at_the_same_time_are_those_one_by_one():
+    X, _ = reference.samples(20_000, 4, 3, distance=1.0)
+
+    def means(seed):
+        return GaussianMixture(4, random_state=seed, max_iter=3).fit(X).means_
+
+    # Warnings, whose filters are of all threads, are kept off by the mark of this module.
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(means, range(8)))
+    for seed, found in enumerate(together):
+        np.testing.assert_array_equal(found, means(seed))
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)

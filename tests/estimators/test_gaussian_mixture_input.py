@@ -192,6 +192,21 @@ def test_hard_data_of_which_half_is_known(dtype, covariance_type, case):
     assert not strange, shown(strange)
 
 
+@pytest.mark.parametrize("case", [case for case, (X, _) in FITS.items() if X.shape[1] < 100])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.filterwarnings("ignore:the criterion is least at max_components")
+@pytest.mark.filterwarnings("ignore::fastmotion.em.gaussians.SingularCovarianceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_hard_data_of_unknown_components(covariance_type, case):
+    X, _ = FITS[case]
+    mixture = GaussianMixture(
+        "auto", max_components=4, covariance_type=covariance_type, random_state=0
+    )
+    mixture.fit(X)
+    assert_sound(mixture, X)
+    assert 1 <= mixture.n_components_ <= 4
+
+
 # Without a regulariser some of these have no covariance: scikit-learn's error says so.
 
 
