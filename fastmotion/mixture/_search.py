@@ -35,8 +35,8 @@ _DESCENT_SAMPLES = 20_000
 _ROUNDING_SHARE = 0.05
 # Steps below this share of a feature's range are rounding of the numbers themselves.
 _LEAST_STEP = 1e-9
-# Least variance, as a share of a feature's.
-_LEAST_SHARE = 1e-12
+# Share of its variances that is added to a covariance that is singular by rounding.
+_SINGULAR_SHARE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ class Search:
             covariance = self._covariance_of_all()
         if not np.isfinite(covariance).all():
             raise ValueError("squares of X overflow; scale X, or leave out what is so far off")
-        variances = np.diagonal(covariance)
-        self._floor = np.maximum(reg_covar + _rounding(X, variances), _LEAST_SHARE * variances)
+        self._floor = reg_covar + _rounding(X, np.diagonal(covariance))
         if not (self._floor > 0).all():
             raise ValueError(ILL_DEFINED)
         self.spread = covariance + np.diag(self._floor)
@@ -162,15 +161,24 @@ class Search:
 
     def mixture(self, candidate: Candidate) -> Mixture:
         """Return a candidate in the place of the data."""
-        covariances = {
-            "full": lambda: candidate.covariances,
-            "tied": lambda: candidate.covariances[0],
-            "diag": lambda: np.diagonal(candidate.covariances, axis1=1, axis2=2),
-            "spherical": lambda: candidate.covariances[:, 0, 0],
-        }[self.covariance_type]()
         means = candidate.means + self._centre
-        gaussians = Gaussians.from_covariances(means, covariances, self.covariance_type)
+        covariances = candidate.covariances
+        try:
+            gaussians = self._gaussians(means, covariances)
+        except ValueError:  # samples so far off that beside them the others have no width
+            variances = np.diagonal(covariances, axis1=1, axis2=2)
+            widened = covariances + _SINGULAR_SHARE * variances[:, None] * np.eye(means.shape[1])
+            gaussians = self._gaussians(means, widened)
         return Mixture(candidate.weights / candidate.weights.sum(), gaussians)
+
+    def _gaussians(self, means: NDArray, covariances: NDArray) -> Gaussians:
+        packed = {
+            "full": lambda: covariances,
+            "tied": lambda: covariances[0],
+            "diag": lambda: np.diagonal(covariances, axis1=1, axis2=2),
+            "spherical": lambda: covariances[:, 0, 0],
+        }[self.covariance_type]()
+        return Gaussians.from_covariances(means, packed, self.covariance_type)
 
     def _covariance_of_all(self) -> NDArray:
         """Return the covariance of the data, of the kind wanted for one component."""

@@ -76,7 +76,8 @@ def _evidence(
     mean is the normal density of all samples; over the width of its posterior it is constant.
     """
     n_components, n_features = candidate.means.shape
-    counts = samples.total_weight * candidate.weights
+    # A component of less than a sample says nothing of its covariance, and of its mean little.
+    counts = np.maximum(samples.total_weight * candidate.weights, 1)
     within = np.einsum("k,kij->ij", candidate.weights, candidate.covariances)
     scatter = counts[:, None, None] * candidate.covariances
     # Each mean takes up one of its samples.

@@ -127,7 +127,8 @@ def select_components(
     n_starts : int, default=2
         Descents: in turn from samples that lie far apart, and from any.
     sample_weight : array_like of shape (n_samples,), default=None
-        How many times each sample counts; not negative.
+        How many times each sample counts; not negative. All criteria depend on the sum: it is the
+        number of samples that the data are worth.
     random_state : int, RandomState instance or None, default=None
         Draws the samples to start from.
     n_jobs : int or None, default=None

@@ -429,6 +429,26 @@ def test_hard_input_has_a_result(X, covariance_type, criterion):
         assert np.isfinite(mixture.gaussians.precisions_cholesky).all()
 
 
+def test_far_outliers_do_not_widen_the_others():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2))
+    X[:4] = 1e8 * rng.normal(size=(4, 2))
+    result = select_components(X, random_state=0)
+    assert result.n_components == 2
+    heavy = result.best.weights.argmax()
+    np.testing.assert_allclose(result.best.gaussians.deviations()[heavy], 1, rtol=0.1)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_more_components_than_samples_allow(criterion):
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    result = select_components(
+        X, min_components=5, max_components=8, criterion=criterion, random_state=0
+    )
+    assert list(result.candidates) == [5]
+    assert np.isfinite(result.criterion_path[5])
+
+
 def test_one_point_has_one_component():
     assert select_components(np.ones((50, 2)), random_state=0).n_components == 1
 
