@@ -196,6 +196,21 @@ def test_narrow_components_far_apart(covariance_type):
     np.testing.assert_allclose(result.covariances, expected.covariances, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_an_outlier_takes_no_digits_from_the_others(covariance_type):
+    X, labels = reference.samples(300, 3, 2)
+    X = np.concatenate([X, [[1e13, -1e13]]])
+    means = np.array([X[:300][labels == k].mean(axis=0) for k in range(3)] + [X[300]])
+    start = reference.Mixture(np.full(4, 0.25), means, np.repeat(np.eye(2)[None], 4, axis=0))
+    expected, bounds = reference.run(X, start, covariance_type, 5)
+    init = reference.as_init(start, covariance_type)
+    found = GaussianMixture(max_iter=5, tol=0.0, **init).fit(X)
+    np.testing.assert_allclose(found.lower_bounds_, bounds, rtol=1e-9)
+    result = reference.of(found)
+    np.testing.assert_allclose(result.means, expected.means, rtol=1e-9)
+    np.testing.assert_allclose(result.covariances, expected.covariances, rtol=1e-8, atol=1e-10)
+
+
 # What a fit promises
 
 
