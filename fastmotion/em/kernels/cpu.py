@@ -182,17 +182,18 @@ def _dots(r0, r1, x0, x1, x2, x3):
 
 
 @cpu_function
-def _add_dots(upper, lower, r0, r1, x, j):
-    """Add the products of two rows with the rows j to j + 3 to two rows of sums."""
-    s0, s1, s2, s3, t0, t1, t2, t3 = _dots(r0, r1, x[j], x[j + 1], x[j + 2], x[j + 3])
-    upper[j] += s0
-    upper[j + 1] += s1
-    upper[j + 2] += s2
-    upper[j + 3] += s3
-    lower[j] += t0
-    lower[j + 1] += t1
-    lower[j + 2] += t2
-    lower[j + 3] += t3
+def _add_products(sums, i, r0, r1, x, n):
+    """Add the products of two rows with the first n rows of x to the rows i, i + 1 of sums."""
+    for j in range(0, n, 4):
+        dots = _dots(r0, r1, x[j], x[j + 1], x[j + 2], x[j + 3])
+        sums[i, j] += dots[0]
+        sums[i, j + 1] += dots[1]
+        sums[i, j + 2] += dots[2]
+        sums[i, j + 3] += dots[3]
+        sums[i + 1, j] += dots[4]
+        sums[i + 1, j + 1] += dots[5]
+        sums[i + 1, j + 2] += dots[6]
+        sums[i + 1, j + 3] += dots[7]
 
 
 @cpu_function
@@ -204,8 +205,7 @@ def moments_full(x, r, means, n_features, d, rd, counts, first, second):
             first[k, j] += _scale_and_sum(x[j], r[k], means[k, j], d[j], rd[j])
         square = second[k]
         for i in range(0, n_features, 2):
-            for j in range(0, i + 2, 4):
-                _add_dots(square[i], square[i + 1], rd[i], rd[i + 1], d, j)
+            _add_products(square, i, rd[i], rd[i + 1], d, i + 2)
 
 
 @cpu_function
@@ -219,9 +219,8 @@ def moments_diag(x, r, n_components, n_features, squares, counts, first, second)
     for k in range(0, n_components, 2):
         counts[k] += _sum(r[k])
         counts[k + 1] += _sum(r[k + 1])
-        for j in range(0, n_features, 4):
-            _add_dots(first[k], first[k + 1], r[k], r[k + 1], x, j)
-            _add_dots(second[k], second[k + 1], r[k], r[k + 1], squares, j)
+        _add_products(first, k, r[k], r[k + 1], x, n_features)
+        _add_products(second, k, r[k], r[k + 1], squares, n_features)
 
 
 @cpu_function
