@@ -134,9 +134,10 @@ class Gaussians:
 
     def precisions(self) -> NDArray:
         """Return the inverse covariances, in the shape of `covariances`."""
-        if self.covariance_type in ("diag", "spherical"):
-            return self.precisions_cholesky**2
-        return self.precisions_cholesky @ np.swapaxes(self.precisions_cholesky, -1, -2)
+        with np.errstate(over="ignore"):  # whoever keeps them asks whether they are finite
+            if self.covariance_type in ("diag", "spherical"):
+                return self.precisions_cholesky**2
+            return self.precisions_cholesky @ np.swapaxes(self.precisions_cholesky, -1, -2)
 
     def deviations(self) -> NDArray:
         """Return the standard deviations of features, (n_components, n_features)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
@@ -16,6 +16,10 @@ __all__ = ["GaussianPasses", "MomentSums", "chunks_of"]
 
 _LOG_2_PI = math.log(2 * math.pi)
 
+# Work in float32 carries seven digits. A location this many standard deviations from the centre,
+# or a whitening row this much longer than 1 / standard deviation, would cost more than two.
+_FLOAT32_REACH = 30.0
+_FLOAT32_STRETCH = 100.0
 # Variances about the centre lose twice the digits of the means' distance from it in standard
 # deviations. Beyond this distance the kernels of full covariances serve, whose sums are about each
 # component's mean.
@@ -27,7 +31,7 @@ _DIAGONAL_REACH = 1e3
 _CHUNK_WORK = 2e6
 _MAX_CHUNKS = 32
 _MAX_SUM_BYTES = 24e6
-_ROWS = 128
+_ROWS = 256
 
 
 @dataclass
@@ -57,22 +61,34 @@ class MomentSums:
 class GaussianPasses:
     """Gaussian components laid out for the kernels that run over data.
 
-    Work is done in float64, on data relative to the middle of the means, so that their distance
-    from the origin costs no digits.
+    Work is done in the dtype of the data where its digits suffice, else in float64, and on data
+    relative to the middle of the means, so that their distance from the origin costs no digits.
 
     Parameters
     ----------
     gaussians : Gaussians
     log_weights : ndarray of shape (n_components,), default=None
         Added to the log densities: logarithms of the components' weights.
+    dtype : {numpy.float64, numpy.float32}, default=numpy.float64
+        Of the work at the narrowest: float32 is for data of float32.
     """
 
-    def __init__(self, gaussians: Gaussians, *, log_weights: NDArray | None = None) -> None:
+    def __init__(
+        self,
+        gaussians: Gaussians,
+        *,
+        log_weights: NDArray | None = None,
+        dtype: DTypeLike = np.float64,
+    ) -> None:
         self.gaussians = gaussians
-        self._centre = gaussians.means.mean(0)
+        # A component far away, as on an outlier, must not take the digits of the others.
+        self._centre = np.median(gaussians.means, axis=0)
         reach = (np.abs(gaussians.means - self._centre) / gaussians.deviations()).max()
         is_matrix = gaussians.covariance_type in ("full", "tied")
         self._is_full = is_matrix or reach > _DIAGONAL_REACH
+        self._dtype = np.dtype(dtype)
+        if reach > _FLOAT32_REACH or (is_matrix and _stretch(gaussians) > _FLOAT32_STRETCH):
+            self._dtype = np.dtype(np.float64)
         self._lay_out(log_weights)
 
     def log_densities(self, X: NDArray, out: NDArray) -> None:
@@ -161,20 +177,20 @@ class GaussianPasses:
         n_components, n_features = gaussians.means.shape
         width = -(-n_features // 4) * 4
         offsets = gaussians.means - self._centre
-        self._means = np.zeros((n_components, width))
+        self._means = np.zeros((n_components, width), self._dtype)
         if self._is_full:
             self._means[:, :n_features] = offsets
-            self._factors = np.zeros((n_components, width, width))
+            self._factors = np.zeros((n_components, width, width), self._dtype)
             factors = np.swapaxes(gaussians.full_precisions_cholesky(), 1, 2)
             self._factors[:, :n_features, :n_features] = factors
         else:
-            self._factors = np.zeros((n_components, width))
+            self._factors = np.zeros((n_components, width), self._dtype)
             self._factors[:, :n_features] = 1 / gaussians.deviations()
             self._means[:, :n_features] = offsets / gaussians.deviations()
         constants = gaussians.half_log_determinants() - 0.5 * n_features * _LOG_2_PI
         if log_weights is not None:
             constants = constants + log_weights
-        self._constants = constants
+        self._constants = constants.astype(self._dtype)
 
     @property
     def _kernels(self) -> Any:
@@ -187,3 +203,9 @@ def chunks_of(n_samples: int, work: float, sum_bytes: int) -> list[slice]:
     size = max(-(-n_samples // most), int(_CHUNK_WORK / work))
     size = max(1, -(-size // _ROWS)) * _ROWS
     return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+
+
+def _stretch(gaussians: Gaussians) -> float:
+    """Return the greatest entry of the whitening rows, in units of 1 / standard deviation."""
+    scaled = gaussians.deviations()[:, :, None] * gaussians.full_precisions_cholesky()
+    return float(np.abs(scaled).max())

@@ -142,8 +142,9 @@ class Samples:
 
     def _passes(self, gaussians: Gaussians, log_weights: NDArray | None) -> Any:
         """Return `GaussianPasses` or, with the same methods, `MissingPasses`."""
-        kind = GaussianPasses if self.is_complete else MissingPasses
-        return kind(gaussians, log_weights=log_weights)
+        if self.is_complete:
+            return GaussianPasses(gaussians, log_weights=log_weights, dtype=self.X.dtype)
+        return MissingPasses(gaussians, log_weights=log_weights)
 
     def _map_chunks(
         self, func: Callable[[slice], Any], passes: Any, n_jobs: int | None

@@ -204,6 +204,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         "device": [str, Options(Device, {Device("cpu")}), None],
     }
 
+    lower_bound_: float
+
     def __init__(
         self,
         n_components: int | str = 1,
@@ -383,7 +385,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         scores = np.empty(len(samples), samples.X.dtype)
 
         def keep(rows: Rows, log_densities: NDArray) -> None:
-            scores[rows] = normalise(log_densities)
+            with np.errstate(over="ignore"):  # far beyond float32 a density is 0
+                scores[rows] = normalise(log_densities)
 
         self._evaluate(samples, keep)
         return scores

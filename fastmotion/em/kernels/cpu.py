@@ -1,9 +1,10 @@
 """Loops over samples in blocks: densities of Gaussian components and weighted moments.
 
-A block holds BLOCK samples with one row for each feature, so that the innermost loops run along
-samples, whatever the number of features is, and have a length that the compiler knows. Rows are
-padded: features to a multiple of four, components to an even number. Data may be float32; the work
-is float64, which costs no more here, since sums over short rows do not gain from narrow numbers.
+A block holds 128 samples, or 256 of float32, with one row for each feature, so that the innermost
+loops run along samples, whatever the number of features is, and have a length that the compiler
+knows. Rows are
+padded: features to a multiple of four, components to an even number. Block arrays have the dtype of
+the work (float32 or float64); sums over blocks are float64.
 
 Naming: n samples in the block, x the block less the centre, r the responsibilities, y whitened.
 """
@@ -13,24 +14,37 @@ import numpy as np
 from fastmotion.core.compile import cpu_function, cpu_kernel
 from fastmotion.em.kernels.scalar import exp_of_negative
 
-BLOCK = 128
+# What a row of a block takes: the compiler must know its length to make the most of the loops, and
+# it should be the same number of vector registers for either dtype.
+_ROW_BITS = 8192
+BLOCK = _ROW_BITS // 64  # numbers of float64
+
+_HALF = np.float32(0.5)  # exact in either dtype
+
+
+@cpu_function
+def block_size(rows):
+    """Return how many numbers of the dtype of an array a row has: a constant to the compiler."""
+    return _ROW_BITS // np.finfo(rows.dtype).bits
 
 
 @cpu_function
 def load_block(X, start, n, centre, x):
     """Copy samples, less the centre, into the rows of x; what is beyond them is 0."""
+    block = block_size(x)
     for j in range(X.shape[1]):
         c = centre[j]
         row = x[j]
         for b in range(n):
             row[b] = X[start + b, j] - c
-        for b in range(n, BLOCK):
+        for b in range(n, block):
             row[b] = 0
 
 
 @cpu_function
 def _add_two_rows(y0, y1, x0, x1, x2, x3, a0, a1, a2, a3, b0, b1, b2, b3):
-    for b in range(BLOCK):
+    block = block_size(x0)
+    for b in range(block):
         u0 = x0[b]
         u1 = x1[b]
         u2 = x2[b]
@@ -41,14 +55,16 @@ def _add_two_rows(y0, y1, x0, x1, x2, x3, a0, a1, a2, a3, b0, b1, b2, b3):
 
 @cpu_function
 def _subtract_half_squares(q, y0, y1):
-    for b in range(BLOCK):
-        q[b] -= 0.5 * (y0[b] * y0[b] + y1[b] * y1[b])
+    block = block_size(q)
+    for b in range(block):
+        q[b] -= _HALF * (y0[b] * y0[b] + y1[b] * y1[b])
 
 
 @cpu_function
 def _whiten_two_rows(factor, i, x, y0, y1):
     """Set y0, y1 to the rows i, i + 1 of a lower triangular matrix times the block."""
-    for b in range(BLOCK):
+    block = block_size(x)
+    for b in range(block):
         y0[b] = 0
         y1[b] = 0
     a = factor[i]
@@ -63,16 +79,17 @@ def _whiten_two_rows(factor, i, x, y0, y1):
 @cpu_function
 def densities_full(x, means, factors, constants, n_features, d, y, log_p):
     """Set the rows of log_p to the log densities under components of any covariance."""
+    block = block_size(x)
     for k in range(constants.shape[0]):
         for j in range(n_features):
             m = means[k, j]
             row = x[j]
             difference = d[j]
-            for b in range(BLOCK):
+            for b in range(block):
                 difference[b] = row[b] - m
         q = log_p[k]
         c = constants[k]
-        for b in range(BLOCK):
+        for b in range(block):
             q[b] = c
         for i in range(0, n_features, 2):
             _whiten_two_rows(factors[k], i, d, y[0], y[1])
@@ -81,23 +98,25 @@ def densities_full(x, means, factors, constants, n_features, d, y, log_p):
 
 @cpu_function
 def _subtract_four_half_squares(q, x0, x1, x2, x3, s0, s1, s2, s3, m0, m1, m2, m3):
-    for b in range(BLOCK):
+    block = block_size(x0)
+    for b in range(block):
         z0 = x0[b] * s0 - m0
         z1 = x1[b] * s1 - m1
         z2 = x2[b] * s2 - m2
         z3 = x3[b] * s3 - m3
-        q[b] -= 0.5 * (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3)
+        q[b] -= _HALF * (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3)
 
 
 @cpu_function
 def densities_diag(x, scaled_means, inverse_deviations, constants, n_features, log_p):
     """Set the rows of log_p to the log densities under components of independent features."""
+    block = block_size(x)
     for k in range(constants.shape[0]):
         q = log_p[k]
         c = constants[k]
         m = scaled_means[k]
         s = inverse_deviations[k]
-        for b in range(BLOCK):
+        for b in range(block):
             q[b] = c
         for j in range(0, n_features, 4):
             _subtract_four_half_squares(
@@ -112,38 +131,40 @@ def normalise_block(log_p, n_components, n, top, total):
 
     Beyond the n samples responsibilities are 0. A sample of no density at all belongs to nobody.
     """
-    for b in range(BLOCK):
+    block = block_size(log_p)
+    for b in range(block):
         top[b] = log_p[0, b]
     for k in range(1, n_components):
         q = log_p[k]
-        for b in range(BLOCK):
+        for b in range(block):
             top[b] = max(top[b], q[b])
-    for b in range(BLOCK):
+    for b in range(block):
         total[b] = 0
         if top[b] == -np.inf:
             top[b] = 0
     for k in range(n_components):
         q = log_p[k]
-        for b in range(BLOCK):
-            p = exp_of_negative(q[b] - top[b])
+        for b in range(block):
+            p = exp_of_negative(np.float64(q[b]) - top[b])
             q[b] = p
             total[b] += p
-    for b in range(BLOCK):
+    for b in range(block):
         share = 1 / total[b] if total[b] > 0 else 0.0
         top[b] += np.log(total[b])
         total[b] = share if b < n else 0.0
     for k in range(n_components):
         q = log_p[k]
-        for b in range(BLOCK):
+        for b in range(block):
             q[b] *= total[b]
-    for b in range(BLOCK):
+    for b in range(block):
         total[b] = top[b]
 
 
 @cpu_function(fastmath="reassociate")
 def _scale_and_sum(row, r, m, d, rd):
-    total = 0.0
-    for b in range(BLOCK):
+    block = block_size(row)
+    total = row.dtype.type(0)
+    for b in range(block):
         v = row[b] - m
         rv = r[b] * v
         d[b] = v
@@ -154,16 +175,18 @@ def _scale_and_sum(row, r, m, d, rd):
 
 @cpu_function(fastmath="reassociate")
 def _sum(r):
-    total = 0.0
-    for b in range(BLOCK):
+    block = block_size(r)
+    total = r.dtype.type(0)
+    for b in range(block):
         total += r[b]
     return total
 
 
 @cpu_function(fastmath="reassociate")
 def _dots(r0, r1, x0, x1, x2, x3):
-    s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = 0.0
-    for b in range(BLOCK):
+    block = block_size(x0)
+    s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = r0.dtype.type(0)
+    for b in range(block):
         p = r0[b]
         q = r1[b]
         u0 = x0[b]
@@ -211,10 +234,11 @@ def moments_full(x, r, means, n_features, d, rd, counts, first, second):
 @cpu_function
 def moments_diag(x, r, n_components, n_features, squares, counts, first, second):
     """Add the weighted moments of a block about the centre: second of single features."""
+    block = block_size(x)
     for j in range(n_features):
         row = x[j]
         square = squares[j]
-        for b in range(BLOCK):
+        for b in range(block):
             square[b] = row[b] * row[b]
     for k in range(0, n_components, 2):
         counts[k] += _sum(r[k])
@@ -241,11 +265,12 @@ def _weighted_sum(values, sample_weight, start, n):
 
 @cpu_function
 def _load_responsibilities(responsibilities, start, n, r):
+    block = block_size(r)
     for k in range(responsibilities.shape[1]):
         row = r[k]
         for b in range(n):
             row[b] = responsibilities[start + b, k]
-        for b in range(n, BLOCK):
+        for b in range(n, block):
             row[b] = 0
 
 
@@ -257,9 +282,7 @@ def _store_densities(log_p, start, n, out):
 
 
 @cpu_kernel(fastmath="contract")
-def statistics_full(
-    X, sample_weight, centre, means, factors, constants, counts, first, second
-):  # fmt: skip
+def statistics_full(X, sample_weight, centre, means, factors, constants, counts, first, second):
     """Add the expected moments of samples and return their weighted log-likelihood.
 
     Parameters
@@ -268,7 +291,7 @@ def statistics_full(
     sample_weight : float64 array of shape (n,)
     centre : float64 array of shape (n_features,)
     means : array of shape (n_components, padded features)
-        Less the centre.
+        Less the centre; their dtype is that of the work.
     factors : array of shape (n_components, padded features, padded features)
         Lower triangular: they whiten.
     constants : array of shape (n_components,)
@@ -277,18 +300,19 @@ def statistics_full(
         Of shapes (padded components,), (padded components, padded features) and (n_components,
         padded features, padded features): sums about the means, added to.
     """
+    block = block_size(means)
     n_samples, n_features = X.shape
     n_components, width = means.shape
-    x = np.zeros((width, BLOCK))
-    d = np.zeros((width, BLOCK))
-    rd = np.zeros((width, BLOCK))
-    y = np.zeros((2, BLOCK))
-    log_p = np.zeros((counts.shape[0], BLOCK))
-    top = np.zeros(BLOCK)
-    total = np.zeros(BLOCK)
+    x = np.zeros((width, block), means.dtype)
+    d = np.zeros((width, block), means.dtype)
+    rd = np.zeros((width, block), means.dtype)
+    y = np.zeros((2, block), means.dtype)
+    log_p = np.zeros((counts.shape[0], block), means.dtype)
+    top = np.zeros(block)
+    total = np.zeros(block)
     log_likelihood = 0.0
-    for start in range(0, n_samples, BLOCK):
-        n = min(BLOCK, n_samples - start)
+    for start in range(0, n_samples, block):
+        n = min(block, n_samples - start)
         load_block(X, start, n, centre, x)
         densities_full(x, means, factors, constants, n_features, d, y, log_p)
         normalise_block(log_p, n_components, n, top, total)
@@ -308,16 +332,17 @@ def statistics_diag(
     of shape (n_components, padded features), and the sums, of which ``second`` has the shape of
     ``first``, are about the centre.
     """
+    block = block_size(scaled_means)
     n_samples, n_features = X.shape
     n_components, width = scaled_means.shape
-    x = np.zeros((width, BLOCK))
-    squares = np.zeros((width, BLOCK))
-    log_p = np.zeros((counts.shape[0], BLOCK))
-    top = np.zeros(BLOCK)
-    total = np.zeros(BLOCK)
+    x = np.zeros((width, block), scaled_means.dtype)
+    squares = np.zeros((width, block), scaled_means.dtype)
+    log_p = np.zeros((counts.shape[0], block), scaled_means.dtype)
+    top = np.zeros(block)
+    total = np.zeros(block)
     log_likelihood = 0.0
-    for start in range(0, n_samples, BLOCK):
-        n = min(BLOCK, n_samples - start)
+    for start in range(0, n_samples, block):
+        n = min(block, n_samples - start)
         load_block(X, start, n, centre, x)
         densities_diag(x, scaled_means, inverse_deviations, constants, n_features, log_p)
         normalise_block(log_p, n_components, n, top, total)
@@ -330,14 +355,15 @@ def statistics_diag(
 @cpu_kernel(fastmath="contract")
 def log_densities_full(X, centre, means, factors, constants, out):
     """Set out, of shape (n, n_components), to log densities; parameters as `statistics_full`."""
+    block = block_size(means)
     n_samples, n_features = X.shape
     n_components, width = means.shape
-    x = np.zeros((width, BLOCK))
-    d = np.zeros((width, BLOCK))
-    y = np.zeros((2, BLOCK))
-    log_p = np.zeros((n_components, BLOCK))
-    for start in range(0, n_samples, BLOCK):
-        n = min(BLOCK, n_samples - start)
+    x = np.zeros((width, block), means.dtype)
+    d = np.zeros((width, block), means.dtype)
+    y = np.zeros((2, block), means.dtype)
+    log_p = np.zeros((n_components, block), means.dtype)
+    for start in range(0, n_samples, block):
+        n = min(block, n_samples - start)
         load_block(X, start, n, centre, x)
         densities_full(x, means, factors, constants, n_features, d, y, log_p)
         _store_densities(log_p, start, n, out)
@@ -346,12 +372,13 @@ def log_densities_full(X, centre, means, factors, constants, out):
 @cpu_kernel(fastmath="contract")
 def log_densities_diag(X, centre, scaled_means, inverse_deviations, constants, out):
     """Set out, of shape (n, n_components), to log densities; parameters as `statistics_diag`."""
+    block = block_size(scaled_means)
     n_samples, n_features = X.shape
     n_components, width = scaled_means.shape
-    x = np.zeros((width, BLOCK))
-    log_p = np.zeros((n_components, BLOCK))
-    for start in range(0, n_samples, BLOCK):
-        n = min(BLOCK, n_samples - start)
+    x = np.zeros((width, block), scaled_means.dtype)
+    log_p = np.zeros((n_components, block), scaled_means.dtype)
+    for start in range(0, n_samples, block):
+        n = min(block, n_samples - start)
         load_block(X, start, n, centre, x)
         densities_diag(x, scaled_means, inverse_deviations, constants, n_features, log_p)
         _store_densities(log_p, start, n, out)
@@ -360,14 +387,15 @@ def log_densities_diag(X, centre, scaled_means, inverse_deviations, constants, o
 @cpu_kernel(fastmath="contract")
 def add_moments_full(X, responsibilities, centre, means, counts, first, second):
     """Add the moments of samples with given responsibilities; sums as of `statistics_full`."""
+    block = block_size(means)
     n_samples, n_features = X.shape
     width = means.shape[1]
-    x = np.zeros((width, BLOCK))
-    d = np.zeros((width, BLOCK))
-    rd = np.zeros((width, BLOCK))
-    r = np.zeros((counts.shape[0], BLOCK))
-    for start in range(0, n_samples, BLOCK):
-        n = min(BLOCK, n_samples - start)
+    x = np.zeros((width, block), means.dtype)
+    d = np.zeros((width, block), means.dtype)
+    rd = np.zeros((width, block), means.dtype)
+    r = np.zeros((counts.shape[0], block), means.dtype)
+    for start in range(0, n_samples, block):
+        n = min(block, n_samples - start)
         load_block(X, start, n, centre, x)
         _load_responsibilities(responsibilities, start, n, r)
         moments_full(x, r, means, n_features, d, rd, counts, first, second)
@@ -376,13 +404,14 @@ def add_moments_full(X, responsibilities, centre, means, counts, first, second):
 @cpu_kernel(fastmath="contract")
 def add_moments_diag(X, responsibilities, centre, scaled_means, counts, first, second):
     """Add the moments of samples with given responsibilities; sums as of `statistics_diag`."""
+    block = block_size(scaled_means)
     n_samples, n_features = X.shape
     n_components, width = scaled_means.shape
-    x = np.zeros((width, BLOCK))
-    squares = np.zeros((width, BLOCK))
-    r = np.zeros((counts.shape[0], BLOCK))
-    for start in range(0, n_samples, BLOCK):
-        n = min(BLOCK, n_samples - start)
+    x = np.zeros((width, block), scaled_means.dtype)
+    squares = np.zeros((width, block), scaled_means.dtype)
+    r = np.zeros((counts.shape[0], block), scaled_means.dtype)
+    for start in range(0, n_samples, block):
+        n = min(block, n_samples - start)
         load_block(X, start, n, centre, x)
         _load_responsibilities(responsibilities, start, n, r)
         moments_diag(x, r, n_components, n_features, squares, counts, first, second)

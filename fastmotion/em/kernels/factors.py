@@ -41,7 +41,7 @@ def factorise(matrix, lower):
         pivot = variance - _dot(lower[i], lower[i], i)
         # In this order what is not a number counts as singular.
         if not pivot > least * variance:
-            least = pivot / variance if variance > 0 else 0.0
+            least = pivot / variance if 0 < variance < np.inf else 0.0
         lower[i, i] = np.sqrt(max(pivot, LEAST_PIVOT * variance))
         half += np.log(lower[i, i])
     return half, least
@@ -83,7 +83,8 @@ def precision_factors(covariances, factors):
     inverse = np.zeros((n_features, n_features))
     for k in range(n_components):
         _, least = factorise(covariances[k], lower)
-        if not least > LEAST_PIVOT:
+        # Rounding grows with the number of features.
+        if not least > max(LEAST_PIVOT, 1e-15 * n_features):
             return k
         invert(lower, inverse)
         for i in range(n_features):
