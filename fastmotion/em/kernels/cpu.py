@@ -97,14 +97,28 @@ def densities_full(x, means, factors, constants, n_features, d, y, log_p):
 
 
 @cpu_function
-def _subtract_four_half_squares(q, x0, x1, x2, x3, s0, s1, s2, s3, m0, m1, m2, m3):
-    block = block_size(x0)
-    for b in range(block):
-        z0 = x0[b] * s0 - m0
-        z1 = x1[b] * s1 - m1
-        z2 = x2[b] * s2 - m2
-        z3 = x3[b] * s3 - m3
+def _subtract_four_squares(q, x, s, m):
+    """Subtract half the squares of four rows of x, scaled by s and shifted by m."""
+    s0, s1, s2, s3 = s[0], s[1], s[2], s[3]
+    m0, m1, m2, m3 = m[0], m[1], m[2], m[3]
+    for b in range(block_size(q)):
+        z0, z1 = x[0, b] * s0 - m0, x[1, b] * s1 - m1
+        z2, z3 = x[2, b] * s2 - m2, x[3, b] * s3 - m3
         q[b] -= _HALF * (z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3)
+
+
+@cpu_function
+def _subtract_eight_squares(q, x, s, m):
+    s0, s1, s2, s3, s4, s5, s6, s7 = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+    m0, m1, m2, m3, m4, m5, m6, m7 = m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]
+    for b in range(block_size(q)):
+        z0, z1 = x[0, b] * s0 - m0, x[1, b] * s1 - m1
+        z2, z3 = x[2, b] * s2 - m2, x[3, b] * s3 - m3
+        z4, z5 = x[4, b] * s4 - m4, x[5, b] * s5 - m5
+        z6, z7 = x[6, b] * s6 - m6, x[7, b] * s7 - m7
+        low = z0 * z0 + z1 * z1 + z2 * z2 + z3 * z3
+        high = z4 * z4 + z5 * z5 + z6 * z6 + z7 * z7
+        q[b] -= _HALF * (low + high)
 
 
 @cpu_function
@@ -118,11 +132,12 @@ def densities_diag(x, scaled_means, inverse_deviations, constants, n_features, l
         s = inverse_deviations[k]
         for b in range(block):
             q[b] = c
-        for j in range(0, n_features, 4):
-            _subtract_four_half_squares(
-                q, x[j], x[j + 1], x[j + 2], x[j + 3],
-                s[j], s[j + 1], s[j + 2], s[j + 3], m[j], m[j + 1], m[j + 2], m[j + 3],
-            )  # fmt: skip
+        j = 0
+        while n_features - j > 4:
+            _subtract_eight_squares(q, x[j : j + 8], s[j : j + 8], m[j : j + 8])
+            j += 8
+        if n_features > j:
+            _subtract_four_squares(q, x[j : j + 4], s[j : j + 4], m[j : j + 4])
 
 
 @cpu_function

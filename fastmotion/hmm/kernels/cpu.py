@@ -52,36 +52,70 @@ def _largest(values):
 
 
 @cpu_function
+def _add_eight_rows(factors, rows, out):
+    f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
+    f4, f5, f6, f7 = factors[4], factors[5], factors[6], factors[7]
+    for j in range(len(out)):
+        low = (f0 * rows[0, j] + f1 * rows[1, j]) + (f2 * rows[2, j] + f3 * rows[3, j])
+        high = (f4 * rows[4, j] + f5 * rows[5, j]) + (f6 * rows[6, j] + f7 * rows[7, j])
+        out[j] += low + high
+
+
+@cpu_function
+def _add_four_rows(factors, rows, out):
+    f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
+    for j in range(len(out)):
+        out[j] += (f0 * rows[0, j] + f1 * rows[1, j]) + (f2 * rows[2, j] + f3 * rows[3, j])
+
+
+@cpu_function
 def _mix_rows(factors, rows, out):
     """Set `out` to the sum of rows, each times its factor."""
     n, width = rows.shape
-    whole = n - n % 4
     for j in range(width):
         out[j] = 0.0
-    for i in range(0, whole, 4):
-        f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
-        r0, r1, r2, r3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
-        for j in range(width):
-            out[j] += (f0 * r0[j] + f1 * r1[j]) + (f2 * r2[j] + f3 * r3[j])
-    for i in range(whole, n):
-        factor, row = factors[i], rows[i]
+    i = 0
+    while i + 8 <= n:
+        _add_eight_rows(factors[i : i + 8], rows[i : i + 8], out)
+        i += 8
+    if i + 4 <= n:
+        _add_four_rows(factors[i : i + 4], rows[i : i + 4], out)
+        i += 4
+    for k in range(i, n):
+        factor, row = factors[k], rows[k]
         for j in range(width):
             out[j] += factor * row[j]
 
 
 @cpu_function
+def _add_four_to_two(row0, row1, f, g, rows):
+    f0, f1, f2, f3 = f
+    g0, g1, g2, g3 = g
+    for j in range(len(row0)):
+        r0, r1, r2, r3 = rows[0, j], rows[1, j], rows[2, j], rows[3, j]
+        row0[j] += (f0 * r0 + f1 * r1) + (f2 * r2 + f3 * r3)
+        row1[j] += (g0 * r0 + g1 * r1) + (g2 * r2 + g3 * r3)
+
+
+@cpu_function
 def _add_four_products(before, after, factors, weight, out):
     """Add ``weight * before.T @ (factors * after)`` to `out`; four rows, and four factors."""
-    a0, a1, a2, a3 = after[0], after[1], after[2], after[3]
     w0, w1 = weight * factors[0], weight * factors[1]
     w2, w3 = weight * factors[2], weight * factors[3]
-    width = len(a0)
-    for i in range(before.shape[1]):
-        f0, f1 = w0 * before[0, i], w1 * before[1, i]
-        f2, f3 = w2 * before[2, i], w3 * before[3, i]
-        row = out[i]
-        for j in range(width):
-            row[j] += (f0 * a0[j] + f1 * a1[j]) + (f2 * a2[j] + f3 * a3[j])
+    n = before.shape[1]
+    for i in range(0, n - 1, 2):
+        f = w0 * before[0, i], w1 * before[1, i], w2 * before[2, i], w3 * before[3, i]
+        k = i + 1
+        g = w0 * before[0, k], w1 * before[1, k], w2 * before[2, k], w3 * before[3, k]
+        _add_four_to_two(out[i], out[k], f, g, after)
+    if n % 2:
+        f = (
+            w0 * before[0, n - 1],
+            w1 * before[1, n - 1],
+            w2 * before[2, n - 1],
+            w3 * before[3, n - 1],
+        )
+        _add_four_rows(f, after, out[n - 1])
 
 
 @cpu_function
@@ -309,24 +343,48 @@ def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, af
 
 
 @cpu_function
+def _raise_to_eight(values, rows, out):
+    b0, b1, b2, b3 = values[0], values[1], values[2], values[3]
+    b4, b5, b6, b7 = values[4], values[5], values[6], values[7]
+    for j in range(len(out)):
+        v0, v1, v2, v3 = b0 + rows[0, j], b1 + rows[1, j], b2 + rows[2, j], b3 + rows[3, j]
+        v4, v5, v6, v7 = b4 + rows[4, j], b5 + rows[5, j], b6 + rows[6, j], b7 + rows[7, j]
+        v0 = v1 if v1 > v0 else v0
+        v2 = v3 if v3 > v2 else v2
+        v4 = v5 if v5 > v4 else v4
+        v6 = v7 if v7 > v6 else v6
+        v0 = v2 if v2 > v0 else v0
+        v4 = v6 if v6 > v4 else v4
+        v0 = v4 if v4 > v0 else v0
+        out[j] = v0 if v0 > out[j] else out[j]
+
+
+@cpu_function
+def _raise_to_four(values, rows, out):
+    b0, b1, b2, b3 = values[0], values[1], values[2], values[3]
+    for j in range(len(out)):
+        v0, v1, v2, v3 = b0 + rows[0, j], b1 + rows[1, j], b2 + rows[2, j], b3 + rows[3, j]
+        v0 = v1 if v1 > v0 else v0
+        v2 = v3 if v3 > v2 else v2
+        v0 = v2 if v2 > v0 else v0
+        out[j] = v0 if v0 > out[j] else out[j]
+
+
+@cpu_function
 def _best_arrivals(before, log_transmat, out):
     """Set `out` to the largest sum of a state's value and its transition, for each next state."""
     n, width = log_transmat.shape
-    whole = n - n % 4
     for j in range(width):
         out[j] = -np.inf
-    for i in range(0, whole, 4):
-        b0, b1, b2, b3 = before[i], before[i + 1], before[i + 2], before[i + 3]
-        r0, r1 = log_transmat[i], log_transmat[i + 1]
-        r2, r3 = log_transmat[i + 2], log_transmat[i + 3]
-        for j in range(width):
-            v0, v1, v2, v3 = b0 + r0[j], b1 + r1[j], b2 + r2[j], b3 + r3[j]
-            v0 = v1 if v1 > v0 else v0
-            v2 = v3 if v3 > v2 else v2
-            v0 = v2 if v2 > v0 else v0
-            out[j] = v0 if v0 > out[j] else out[j]
-    for i in range(whole, n):
-        value, row = before[i], log_transmat[i]
+    i = 0
+    while i + 8 <= n:
+        _raise_to_eight(before[i : i + 8], log_transmat[i : i + 8], out)
+        i += 8
+    if i + 4 <= n:
+        _raise_to_four(before[i : i + 4], log_transmat[i : i + 4], out)
+        i += 4
+    for k in range(i, n):
+        value, row = before[k], log_transmat[k]
         for j in range(width):
             v = value + row[j]
             out[j] = v if v > out[j] else out[j]
