@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # Machine code that Numba compiles stays in the checkout, so that `make clean` means a cold start.
 export FASTMOTION_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: help demo test bench lint docs clean
+.PHONY: help demo test peers bench lint docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   optical flow of a real image pair; leaves demo.png"
 	@echo "make test   the whole test suite"
+	@echo "make peers  hmmlearn's own tests, from its source distribution, run against ours"
 	@echo "make bench  benchmarks beside other libraries; FASTMOTION_DATA adds accuracy"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   HTML pages in docs/_build/html"
@@ -22,6 +23,17 @@ demo: $(VENV)/.with-demo
 
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest --durations=15 $(ARGS)
+
+# hmmlearn's wheel has no tests. Those of scikit-learn are installed and run with all others.
+HMMLEARN := hmmlearn-0.3.3
+peers: $(VENV)/.with-test .cache/peers/$(HMMLEARN)
+	FASTMOTION_HMMLEARN=.cache/peers/$(HMMLEARN) $(BIN)/python -m pytest tests/peers $(ARGS)
+
+.cache/peers/$(HMMLEARN): | $(BIN)/python
+	mkdir -p .cache/peers
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+	  --no-binary hmmlearn --dest .cache/peers hmmlearn==$(HMMLEARN:hmmlearn-%=%)
+	tar -xzf .cache/peers/$(HMMLEARN).tar.gz -C .cache/peers
 
 # What speed and accuracy are measured of, family by family.
 FAMILIES := flow trajectory mixture

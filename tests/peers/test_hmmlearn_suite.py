@@ -1,9 +1,8 @@
 """hmmlearn's own tests of its Gaussian model, run against ours.
 
-Its wheel has no tests. Unpack its source distribution and name the folder:
+Its wheel has no tests. ``make peers`` downloads its source distribution and runs this module; with
+one that is there already:
 
-    pip download --no-binary hmmlearn --no-deps hmmlearn==0.3.3
-    tar -xzf hmmlearn-0.3.3.tar.gz
     FASTMOTION_HMMLEARN=hmmlearn-0.3.3 python -m pytest tests/peers/test_hmmlearn_suite.py
 
 The modules are executed with our class, under a shim, in the place of hmmlearn's, and their tests
