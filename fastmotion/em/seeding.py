@@ -35,6 +35,8 @@ __all__ = [
 # Samples that clusters are sought among: enough for the shares and means of clusters, at a cost
 # that does not grow with the data.
 _SAMPLE, _SAMPLE_PER_CLUSTER = 20_000, 500
+# Rows that tell where the middle of the data is.
+_MIDDLE = 1000
 # Blocks that a thread takes at once. Fixed, so that sums do not depend on the number of threads.
 _CHUNK = 16
 
@@ -48,13 +50,10 @@ class KMeansResult:
     centres : ndarray of shape (n_clusters, n_features), float64
     inertia : float
         Weighted sum of squared distances to the nearest centre, of the samples drawn.
-    n_iter : int
-        Iterations of the best run.
     """
 
     centres: NDArray[np.float64]
     inertia: float
-    n_iter: int
 
 
 def kmeans(
@@ -170,7 +169,7 @@ def assign(X: NDArray, centres: NDArray, *, n_jobs: int | None = None) -> NDArra
     -------
     ndarray of shape (n_samples,), int32
     """
-    frame = _Frame.around(centres, X.dtype)
+    frame = _Frame.around(centres, X)
     local = frame.apply(centres)
     labels = np.empty(len(X), np.int32)
 
@@ -199,9 +198,17 @@ class _Frame:
     scale: np.floating
 
     @classmethod
-    def around(cls, points: NDArray, dtype: np.dtype) -> _Frame:
-        """Return the frame in which the points lie about the origin, at most 1 away."""
-        shift = points.mean(axis=0, dtype=np.float64).astype(dtype)
+    def around(cls, points: NDArray, X: NDArray) -> _Frame:
+        """Return the frame in which the middle of X is the origin and no point more than 1 away.
+
+        The middle is the lower median of some rows, and of the points where X has no values: unlike
+        a mean, an outlier does not move it, which would cost all other samples their digits.
+        """
+        dtype = X.dtype
+        parts = [part[:: 1 + len(part) // _MIDDLE].astype(dtype) for part in (X, points)]
+        some = np.sort(np.concatenate(parts), axis=0)
+        n_known = np.count_nonzero(~np.isnan(some), axis=0)  # NaN is sorted last
+        shift = some[(n_known - 1) // 2, np.arange(X.shape[1])]
         reach = float(np.abs(points - shift).max())
         # A power of two: scaling is exact.
         limit = np.finfo(dtype).maxexp - 2
@@ -240,7 +247,7 @@ class _Points:
         self, X: NDArray, weight: NDArray[np.float64], rows: NDArray[np.intp], n_jobs: int | None
     ) -> None:
         self.X, self.weight, self.rows, self.n_jobs = X, weight, rows, n_jobs
-        self.frame = _Frame.around(X, X.dtype)
+        self.frame = _Frame.around(X, X)
         self._blocks = self.frame.pack(X)
 
     def __len__(self) -> int:
@@ -324,7 +331,7 @@ def _run_lloyd(
     points.update(centres, distances)
     scale = float(points.frame.scale)
     inertia = float(points.weight @ distances) / scale / scale  # its square may overflow
-    return KMeansResult(points.frame.restore(centres), inertia, n_iter)
+    return KMeansResult(points.frame.restore(centres), inertia)
 
 
 def _restart(

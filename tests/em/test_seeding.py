@@ -127,6 +127,30 @@ def test_data_far_from_the_origin(rng, dtype):
     )
 
 
+@pytest.mark.parametrize("outlier", [1e8, -1e10, 1e15])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_outlier_takes_no_digits_from_the_others(rng, dtype, offset, outlier):
+    X, labels = blobs(rng, n_samples=400, n_features=2, n_clusters=2, dtype=dtype)
+    X += dtype(offset)
+    with_outlier = np.concatenate([X, np.full((1, 2), outlier, dtype)])
+    found = kmeans(with_outlier, 3, random_state=state(), n_init=3)
+    order = np.argsort(np.abs(found.centres[:, 0]))
+    means = [X[labels == k].mean(axis=0, dtype=np.float64) for k in range(2)]
+    centres = found.centres[order]
+    expected = np.sort(means, axis=0)
+    np.testing.assert_allclose(np.sort(centres[:2], axis=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(centres[2], outlier, rtol=1e-6)
+    assert same_partition(assign(with_outlier, found.centres), np.append(labels, 2))
+
+
+def test_labels_beside_more_far_centres_than_near_ones(rng):
+    # Few samples are far off, so the others keep their digits though most centres are there.
+    X = np.concatenate([np.repeat([[1.0], [3.0]], 50, axis=0), [[1e10], [2e10], [3e10]]])
+    labels = assign(X.astype(np.float32), np.array([[1.0], [3.0], [1e10], [2e10], [3e10]]))
+    np.testing.assert_array_equal(labels, np.repeat(np.arange(5), [50, 50, 1, 1, 1]))
+
+
 @pytest.mark.parametrize(
     ("dtype", "unit"),
     [(np.float32, 1e30), (np.float32, 1e-30), (np.float32, 1e-40), (np.float64, 1e-300)],

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
-
-_HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+from fastmotion.em.kernels.factors import LEAST_PIVOT
+from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 
 
 @cpu_function
@@ -36,7 +36,7 @@ def _factorise(lower, covariance, index, n_observed):
     """Set `lower` to L with L Lᵀ the covariance of the observed features, and below it L⁻¹ Σ_om.
 
     Row i below belongs to missing feature i, in the order of `index`. Reciprocals stand in for the
-    diagonal of L.
+    diagonal of L. Pivots are at least LEAST_PIVOT of their variances, as those of `factorise`.
     """
     for i in range(len(index)):
         row = covariance[index[i]]
@@ -44,7 +44,11 @@ def _factorise(lower, covariance, index, n_observed):
             value = row[index[j]]
             for m in range(j):
                 value -= lower[i, m] * lower[j, m]
-            lower[i, j] = 1 / math.sqrt(value) if i == j else value * lower[j, j]
+            if i == j:
+                pivot = max(value, LEAST_PIVOT * row[index[i]])
+                lower[i, i] = 1 / math.sqrt(pivot)
+            else:
+                lower[i, j] = value * lower[j, j]
 
 
 @cpu_function
@@ -114,7 +118,7 @@ def log_densities_of_patterns(X, starts, means, covariances, constants, out):
         n_observed = _sort_features(X[starts[pattern]], index)
         for k in range(n_components):
             _factorise(lower, covariances[k], index, n_observed)
-            constant = constants[k] - n_observed * _HALF_LOG_2_PI
+            constant = constants[k] - n_observed * HALF_LOG_2_PI
             for i in range(n_observed):
                 constant += math.log(lower[i, i])
             for row in range(starts[pattern], starts[pattern + 1]):

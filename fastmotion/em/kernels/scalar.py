@@ -4,6 +4,9 @@ import numpy as np
 
 from fastmotion.core.compile import scalar
 
+# Half of log 2π, which each feature takes from the log density of a normal distribution.
+HALF_LOG_2_PI = np.float64(0.9189385332046727)
+
 _LOG2_E = np.float64(1.4426950408889634)
 # Adding and taking away 1.5 * 2**52 rounds to an integer, which then stands in the lowest bits.
 _ROUND = np.float64(6755399441055744.0)
