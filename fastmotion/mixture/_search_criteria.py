@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, multigammaln
 
+from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 from fastmotion.em.samples import Rows, Samples, normalise
 from fastmotion.mixture._model import Mixture
 from fastmotion.mixture._search import Candidate
@@ -15,8 +16,6 @@ from fastmotion.mixture._search import Candidate
 __all__ = ["CRITERIA", "criterion_of"]
 
 CRITERIA = ("bic", "evidence", "icl", "aic")
-
-_LOG_2_PI = math.log(2 * math.pi)
 
 
 def criterion_of(
@@ -56,9 +55,12 @@ def _doubt(mixture: Mixture, samples: Samples) -> float:
     entropies = np.empty(len(samples))
 
     def keep(rows: Rows, log_densities: NDArray) -> None:
-        logs = log_densities.copy()
-        logs -= normalise(log_densities)[:, None]
-        entropies[rows] = -(log_densities * logs).sum(1)
+        shares = log_densities.copy()
+        log_norms = normalise(shares)[:, None]
+        # A share of 0 adds nothing, though its logarithm is minus infinity.
+        logs = np.zeros_like(shares)
+        np.subtract(log_densities, log_norms, out=logs, where=shares > 0)
+        entropies[rows] = -(shares * logs).sum(1)
 
     samples.evaluate(mixture.gaussians, mixture.log_weights, keep)
     assert samples.sample_weight is not None
@@ -95,7 +97,7 @@ def _evidence(
         value = _integrated(within[:1, :1], squares, free * n_features)
     # Means are about the centre of the samples.
     distances = np.einsum("ki,ij,kj->", candidate.means, np.linalg.inv(spread), candidate.means)
-    volume = n_features * _LOG_2_PI + np.linalg.slogdet(spread)[1]
+    volume = 2 * n_features * HALF_LOG_2_PI + np.linalg.slogdet(spread)[1]
     value -= 0.5 * (distances + n_components * volume)
     value -= 0.5 * n_features * (np.log(counts).sum() + free.sum() * math.log(math.pi))
     # Weights have a uniform prior; components have no order.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +11,11 @@ from sklearn.utils import check_random_state
 
 from fastmotion.core.validation import as_real_array
 from fastmotion.em.gaussians import Gaussians
+from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 from fastmotion.em.missing import conditional, marginal
 from fastmotion.em.passes import GaussianPasses
 
 __all__ = ["ConditionalMixture", "condition_mixture"]
-
-_LOG_2_PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class ConditionalMixture:
         for k, lower in enumerate(self._lower_factors()):
             step = np.linalg.solve(lower, (values - self.means[:, k]).T)
             log_determinant = np.log(np.diagonal(lower)).sum()
-            joint[:, k] = -0.5 * (n_unknown * _LOG_2_PI + (step**2).sum(0)) - log_determinant
+            joint[:, k] = -0.5 * (step**2).sum(0) - log_determinant - n_unknown * HALF_LOG_2_PI
         return logsumexp(joint, axis=1, b=self.weights).astype(self.means.dtype)
 
     def _lower_factors(self) -> NDArray[np.float64]:

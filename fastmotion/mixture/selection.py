@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
 
+from fastmotion.core.compile import as_kernel_input
 from fastmotion.core.validation import Interval, StrOptions, validate_parameter_constraints
 from fastmotion.em.gaussians import COVARIANCE_TYPES
 from fastmotion.em.samples import Samples
@@ -52,7 +53,8 @@ class SelectionResult:
     log_likelihoods : dict of int to float
         Its log-likelihood, summed over samples times their weights.
     candidates : dict of int to Mixture
-        The mixture itself: ``weights``, and ``gaussians`` with ``means`` and ``covariances``.
+        The mixture itself, of which the criterion and the log-likelihood are: ``weights``, and
+        ``gaussians`` with ``means`` and ``covariances``.
     """
 
     criterion: str
@@ -256,12 +258,13 @@ def _check_samples(
         weight = check_weight(sample_weight, len(samples), "sample_weight")
         if not weight.any():
             raise ValueError("sample_weight must not be zero for all samples")
-        samples, weight = samples[weight > 0], weight[weight > 0]
+        if not weight.all():
+            samples, weight = samples[weight > 0], weight[weight > 0]
     if len(samples) < min_components:
         raise ValueError(
             f"there must be at least min_components = {min_components} samples, got {len(samples)}"
         )
-    return samples, weight
+    return as_kernel_input(samples), as_kernel_input(weight)
 
 
 def _close_to_the_best(path: dict[int, float]) -> list[int]:

@@ -10,7 +10,11 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 from fastmotion.datasets import TrueMixture, make_gaussian_mixture, make_gaussian_set
-from fastmotion.em.gaussians import COVARIANCE_TYPES
+from fastmotion.em.gaussians import COVARIANCE_TYPES, Gaussians
+from fastmotion.em.kernels import cpu
+from fastmotion.em.samples import Samples
+from fastmotion.mixture import _search_criteria, selection
+from fastmotion.mixture._model import Mixture
 from fastmotion.mixture.kernels.search import climb_diag, climb_full, find_merger
 from fastmotion.mixture.selection import CRITERIA, select_components
 from tests.reference import mixture as reference
@@ -103,6 +107,33 @@ def test_path_is_the_criterion_of_the_candidates(covariance_type, criterion):
             doubts = -(shares * np.log(np.maximum(shares, 1e-300))).sum(1)
             expected += 2 * weight @ doubts
         assert result.criterion_path[k] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.filterwarnings("ignore:the criterion is least at max_components")
+def test_path_is_the_criterion_of_rounded_samples(covariance_type):
+    data = make_gaussian_set("fj1", n_samples=500, random_state=0)
+    X = np.round(data.X)
+    result = select_components(X, max_components=5, covariance_type=covariance_type, random_state=0)
+    for k, mixture in result.candidates.items():
+        likelihood = reference.expectation(X, matrices(mixture))[0].sum()
+        n_parameters = k - 1 + 2 * k + N_COVARIANCES[covariance_type](k, 2)
+        expected = -2 * likelihood + n_parameters * np.log(len(X))
+        assert result.criterion_path[k] == pytest.approx(expected, rel=1e-9)
+        # What rounding explains is in the variances.
+        assert np.diagonal(mixture.gaussians.full_covariances(), axis1=1, axis2=2).min() > 1 / 13
+
+
+@pytest.mark.parametrize("nobody", [0.0, 1e-320])
+def test_a_component_that_nobody_is_of_puts_no_sample_in_doubt(nobody):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    gaussians = Gaussians.from_covariances([[0, 0], [1, 0], [9, 9]], np.ones(3), "spherical")
+    samples = Samples(X, np.ones(50))
+    doubt = _search_criteria._doubt(Mixture(np.array([0.5, 0.5, nobody]), gaussians), samples)
+    two = Gaussians.from_covariances([[0, 0], [1, 0]], np.ones(2), "spherical")
+    assert doubt == pytest.approx(
+        _search_criteria._doubt(Mixture(np.array([0.5, 0.5]), two), samples), rel=1e-12
+    )
 
 
 def log_predictive(X, scale, covariance_type):
@@ -269,6 +300,27 @@ def test_samples_are_left_as_they_are():
     result = select_components(data.X, max_components=5, random_state=0)
     assert result.criterion_path == pytest.approx(from_list.criterion_path, rel=1e-12)
     np.testing.assert_array_equal(data.X, before)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_samples_and_weights_that_are_read_only_compile_nothing_again(covariance_type):
+    data = make_gaussian_set("fj1", n_samples=200, random_state=0)
+    X, weight = data.X.copy(), np.linspace(1, 2, 200)
+    options = {"max_components": 5, "covariance_type": covariance_type, "random_state": 0}
+    expected = select_components(X, sample_weight=weight, **options)
+    kernels = (climb_full, climb_diag, find_merger, cpu.log_densities_full, cpu.log_densities_diag)
+    before = [len(kernel.dispatcher.signatures) for kernel in kernels]
+    X.flags.writeable = weight.flags.writeable = False
+    assert_same(select_components(X, sample_weight=weight, **options), expected)
+    assert [len(kernel.dispatcher.signatures) for kernel in kernels] == before
+    assert sum(before) > 0
+
+
+def test_samples_that_all_count_are_not_copied():
+    X, weight = np.arange(10.0).reshape(5, 2), np.arange(1.0, 6.0)
+    assert np.shares_memory(selection._check_samples(X, weight, 1)[0], X)
+    weight[2] = 0
+    np.testing.assert_array_equal(selection._check_samples(X, weight, 1)[0], X[[0, 1, 3, 4]])
 
 
 def test_float32_and_an_offset_change_nothing_that_matters():

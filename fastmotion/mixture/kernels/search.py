@@ -18,47 +18,16 @@ from fastmotion.em.kernels.cpu import (
     statistics_diag,
     statistics_full,
 )
-from fastmotion.em.kernels.scalar import exp_of_negative
+from fastmotion.em.kernels.factors import factorise, invert
+from fastmotion.em.kernels.scalar import HALF_LOG_2_PI, exp_of_negative
 
 TIED = np.int64(1)
 DIAG = np.int64(2)
 SPHERICAL = np.int64(3)
 
-_HALF_LOG_2_PI = np.float64(0.9189385332046727)
-# A pivot of Cholesky's method is at least so much of its diagonal: what is less is rounding.
-_LEAST_PIVOT = np.float64(1e-14)
 _LEAST_WEIGHT = np.float64(1e-300)
 # Merges that are tried on the data, of those that look best from the components alone.
 _N_TRIALS = np.int64(5)
-
-
-@cpu_function
-def _factorise(matrix, lower):
-    """Set lower to Cholesky's factor of a matrix; return half the log-determinant."""
-    half = 0.0
-    for i in range(matrix.shape[0]):
-        for j in range(i + 1):
-            value = matrix[i, j]
-            for m in range(j):
-                value -= lower[i, m] * lower[j, m]
-            if i == j:
-                lower[i, i] = np.sqrt(max(value, _LEAST_PIVOT * matrix[i, i]))
-                half += np.log(lower[i, i])
-            else:
-                lower[i, j] = value / lower[j, j]
-    return half
-
-
-@cpu_function
-def _invert(lower, inverse):
-    """Set inverse, which may be larger, to the inverse of a lower triangular matrix."""
-    for i in range(lower.shape[0]):
-        inverse[i, i] = 1 / lower[i, i]
-        for j in range(i):
-            value = 0.0
-            for m in range(j, i):
-                value -= lower[i, m] * inverse[m, j]
-            inverse[i, j] = value / lower[i, i]
 
 
 @cpu_function
@@ -66,12 +35,12 @@ def _lay_out_full(weights, means, covariances, lower, padded_means, factors, con
     """Set what `statistics_full` reads."""
     n_features = means.shape[1]
     for k in range(weights.shape[0]):
-        half = _factorise(covariances[k], lower)
-        _invert(lower, factors[k])
+        half, _ = factorise(covariances[k], lower)
+        invert(lower, factors[k])
         for j in range(n_features):
             padded_means[k, j] = means[k, j]
         log_weight = np.log(max(weights[k], _LEAST_WEIGHT))
-        constants[k] = log_weight - half - n_features * _HALF_LOG_2_PI
+        constants[k] = log_weight - half - n_features * HALF_LOG_2_PI
 
 
 @cpu_function
@@ -85,7 +54,7 @@ def _lay_out_diag(weights, means, covariances, scaled_means, inverse_deviations,
             scaled_means[k, j] = means[k, j] * inverse_deviations[k, j]
             half -= np.log(inverse_deviations[k, j])
         log_weight = np.log(max(weights[k], _LEAST_WEIGHT))
-        constants[k] = log_weight - half - n_features * _HALF_LOG_2_PI
+        constants[k] = log_weight - half - n_features * HALF_LOG_2_PI
 
 
 @cpu_function
@@ -269,13 +238,14 @@ def _shortlist(kind, weights, means, covariances, mean, covariance, lower, pairs
     n_components = weights.shape[0]
     halves = np.zeros(n_components)
     for k in range(n_components):
-        halves[k] = _factorise(covariances[k], lower)
+        halves[k], _ = factorise(covariances[k], lower)
     least = np.full(pairs.shape[0], np.inf)
     n_pairs = 0
     for a in range(1, n_components):
         for b in range(a):
             weight = _merge(kind, weights, means, covariances, a, b, mean, covariance)
-            loss = weight * _factorise(covariance, lower)
+            half, _ = factorise(covariance, lower)
+            loss = weight * half
             loss -= weights[a] * halves[a] + weights[b] * halves[b]
             for k in (a, b):
                 if weights[k] > 0:
