@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -22,6 +20,7 @@ __all__ = [
     "count_covariance_parameters",
     "covariance_shape",
     "maximise",
+    "padded_counts",
 ]
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -33,18 +32,13 @@ ILL_DEFINED = (
     "number of components, increase reg_covar, or scale the input data."
 )
 
-# Added to every count, as scikit-learn does: a component that no sample belongs to divides by it.
-_COUNT_OFFSET = 10 * np.finfo(np.float64).eps
-
-# A covariance's smallest eigenvalue over its largest after a rescue: above it Cholesky's method
-# has six digits to spare in float64.
+# Least eigenvalue of a correlation matrix after a rescue, as a share of the largest: above it
+# Cholesky's method has six digits to spare.
 _RESCUED_CONDITION = 1e-10
-
-_logger = logging.getLogger(__name__)
 
 
 class SingularCovarianceWarning(UserWarning):
-    """A component's covariance was singular and has been widened; the message names it."""
+    """Covariances of components were singular and have been widened; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,15 @@ class Gaussians:
     precisions_cholesky : ndarray
         Of the shape of the covariances: upper triangular U with U Uᵀ the inverse of the
         covariance; for diag and spherical the inverse standard deviations.
+    rescued : tuple of int
+        Components whose covariance was estimated as singular and has been widened; 0 if tied.
     """
 
     covariance_type: str
     means: NDArray
     covariances: NDArray
     precisions_cholesky: NDArray
+    rescued: tuple[int, ...] = ()
 
     @classmethod
     def from_covariances(
@@ -261,23 +258,28 @@ def maximise(moments: GaussianMoments, covariance_type: str, reg_covar: float) -
     Raises
     ------
     ValueError
-        A covariance is singular and ``reg_covar`` is 0.
-
-    Warns
-    -----
-    SingularCovarianceWarning
-        A covariance is singular in spite of ``reg_covar``; its small eigenvalues were raised.
+        A covariance is singular and ``reg_covar`` is 0, or is not finite.
     """
-    counts = moments.counts + _COUNT_OFFSET
+    counts = padded_counts(moments.counts)
     covariances = _covariances(moments.scatter, counts, covariance_type, reg_covar)
     try:
         factors = _factorise(covariances, covariance_type)
     except np.linalg.LinAlgError:
-        if reg_covar == 0:
+        if reg_covar == 0 or covariance_type in ("diag", "spherical"):
             raise ValueError(ILL_DEFINED) from None
-        covariances = _rescue(covariances, covariance_type, reg_covar)
+        covariances, rescued = _rescue(covariances)
         factors = _factorise(covariances, covariance_type)
+        return Gaussians(covariance_type, moments.means, covariances, factors, rescued)
     return Gaussians(covariance_type, moments.means, covariances, factors)
+
+
+def padded_counts(counts: NDArray) -> NDArray:
+    """Return counts with next to nothing added, as scikit-learn does, so that none is 0.
+
+    What is added has the scale of the weights where these are small.
+    """
+    total = counts.sum()
+    return counts + 10 * np.finfo(np.float64).eps * (min(1.0, total) if total > 0 else 1.0)
 
 
 def _as_float64(values: NDArray) -> NDArray:
@@ -326,25 +328,23 @@ def _factorise(covariances: NDArray, covariance_type: str) -> NDArray:
     return factors.reshape(covariances.shape)
 
 
-def _rescue(covariances: NDArray, covariance_type: str, reg_covar: float) -> NDArray:
-    """Raise the small eigenvalues of the covariances that have none to spare, and say which."""
-    if covariance_type in ("diag", "spherical"):
-        raise ValueError(ILL_DEFINED)  # reg_covar > 0 keeps these positive: they are not finite
-    matrices = np.atleast_3d(covariances).reshape(-1, *covariances.shape[-2:]).copy()
+def _rescue(covariances: NDArray) -> tuple[NDArray, tuple[int, ...]]:
+    """Widen the covariances that are singular, and say which; the others stay as they are."""
+    matrices = covariances.reshape(-1, *covariances.shape[-2:]).copy()
     rescued = []
-    for component, matrix in enumerate(matrices):
-        if not np.isfinite(matrix).all():
-            raise ValueError(ILL_DEFINED)
-        values, vectors = np.linalg.eigh(matrix)
-        least = max(reg_covar, _RESCUED_CONDITION * values[-1])
-        if values[0] < least:
-            matrix[...] = (vectors * np.maximum(values, least)) @ vectors.T
-            rescued.append(component)
-    what = "the tied covariance" if covariance_type == "tied" else f"components {rescued}"
-    warnings.warn(
-        f"singular covariance of {what}: eigenvalues below {_RESCUED_CONDITION:g} of the largest "
-        "were raised to that; decrease n_components, increase reg_covar, or scale the input",
-        SingularCovarianceWarning,
-        stacklevel=2,
-    )
-    return matrices.reshape(covariances.shape)
+    for k, matrix in enumerate(matrices):
+        if precision_factors(matrix[np.newaxis], np.zeros((1, *matrix.shape))) >= 0:
+            matrix[...] = _widen(matrix)
+            rescued.append(k)
+    return matrices.reshape(covariances.shape), tuple(rescued)
+
+
+def _widen(covariance: NDArray) -> NDArray:
+    """Raise the small eigenvalues of the correlations, for which units do not matter."""
+    deviations = np.sqrt(np.diagonal(covariance))
+    if not (np.isfinite(covariance).all() and (deviations > 0).all()):
+        raise ValueError(ILL_DEFINED)
+    units = deviations[:, np.newaxis] * deviations
+    values, vectors = np.linalg.eigh(covariance / units)
+    values = np.maximum(values, _RESCUED_CONDITION * values[-1])
+    return (vectors * values) @ vectors.T * units

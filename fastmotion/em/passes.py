@@ -26,10 +26,10 @@ _FLOAT32_STRETCH = 100.0
 _DIAGONAL_REACH = 1e3
 
 # A chunk is at least this many multiplications, about a third of a millisecond; there are at most
-# so many chunks, and their sums take at most so many bytes together. None of it depends on the
-# number of threads, so neither do the sums.
+# so many chunks, and beyond a few their sums take at most so many bytes together. None of it depends
+# on the number of threads, so neither do the sums.
 _CHUNK_WORK = 2e6
-_MAX_CHUNKS = 32
+_FEW_CHUNKS, _MAX_CHUNKS = 4, 32
 _MAX_SUM_BYTES = 24e6
 _ROWS = 256
 
@@ -81,14 +81,16 @@ class GaussianPasses:
         dtype: DTypeLike = np.float64,
     ) -> None:
         self.gaussians = gaussians
-        # A component far away, as on an outlier, must not take the digits of the others.
-        self._centre = np.median(gaussians.means, axis=0)
+        self._centre = _middle(gaussians.means, log_weights)
         reach = (np.abs(gaussians.means - self._centre) / gaussians.deviations()).max()
         is_matrix = gaussians.covariance_type in ("full", "tied")
         self._is_full = is_matrix or reach > _DIAGONAL_REACH
         self._dtype = np.dtype(dtype)
         if reach > _FLOAT32_REACH or (is_matrix and _stretch(gaussians) > _FLOAT32_STRETCH):
             self._dtype = np.dtype(np.float64)
+        if self._is_full and self._dtype == np.float64:
+            # Each mean is subtracted by itself: no digits are lost to those far away.
+            self._centre = np.zeros_like(self._centre)
         self._lay_out(log_weights)
 
     def log_densities(self, X: NDArray, out: NDArray) -> None:
@@ -199,7 +201,7 @@ class GaussianPasses:
 
 def chunks_of(n_samples: int, work: float, sum_bytes: int) -> list[slice]:
     """Return the parts that samples are summed in, by work per sample and bytes of the sums."""
-    most = max(1, min(_MAX_CHUNKS, int(_MAX_SUM_BYTES / sum_bytes)))
+    most = max(_FEW_CHUNKS, min(_MAX_CHUNKS, int(_MAX_SUM_BYTES / sum_bytes)))
     size = max(-(-n_samples // most), int(_CHUNK_WORK / work))
     size = max(1, -(-size // _ROWS)) * _ROWS
     return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
@@ -209,3 +211,15 @@ def _stretch(gaussians: Gaussians) -> float:
     """Return the greatest entry of the whitening rows, in units of 1 / standard deviation."""
     scaled = gaussians.deviations()[:, :, None] * gaussians.full_precisions_cholesky()
     return float(np.abs(scaled).max())
+
+
+def _middle(means: NDArray, log_weights: NDArray | None) -> NDArray:
+    """Return the weighted median of the means, feature by feature.
+
+    Of an average, a component far away, as on an outlier, would take the digits of the others.
+    """
+    weights = np.ones(len(means)) if log_weights is None else np.exp(log_weights)
+    order = np.argsort(means, axis=0, kind="stable")
+    shares = np.cumsum(weights[order], axis=0)
+    middle = (shares >= 0.5 * shares[-1]).argmax(axis=0)
+    return np.take_along_axis(means, np.take_along_axis(order, middle[np.newaxis], 0), 0)[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from fastmotion.em.passes import GaussianPasses
 __all__ = ["Rows", "Samples", "normalise"]
 
 Rows = slice | NDArray[np.int64]
+
+# Samples whose densities under all components are in memory at once, in each thread.
+_PIECE = 4096
 
 
 class Samples:
@@ -44,29 +48,33 @@ class Samples:
         self, X: NDArray, sample_weight: NDArray | None = None, n_jobs: int | None = None
     ) -> None:
         self.X = as_kernel_input(X)
-        self.sample_weight = sample_weight
+        self.sample_weight = None if sample_weight is None else as_kernel_input(sample_weight)
         self.n_jobs = n_jobs
         self.is_complete = not has_missing(X)
         # Rows that miss the same features are summed together.
         self._order = None if self.is_complete else pattern_order(X)
-        self._ordered = self.X if self._order is None else X[self._order]
 
     def __len__(self) -> int:
         return len(self.X)
 
-    def known_rows(self) -> Rows:
-        """Return the samples of which something is known."""
+    @cached_property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether something is known of each sample."""
         if self.is_complete:
-            return slice(0, len(self))
-        return np.flatnonzero(~np.isnan(self.X).all(1))
+            return np.broadcast_to(True, len(self))
+        return ~np.isnan(self.X).all(1)
 
-    @property
+    @cached_property
+    def n_known(self) -> int:
+        """Number of samples of which something is known."""
+        return int(np.count_nonzero(self.is_known))
+
+    @cached_property
     def total_weight(self) -> float:
-        """Sum of the weights of samples of which something is known."""
-        known = self.known_rows()
-        if self.sample_weight is not None:
-            return float(self.sample_weight[known].sum())
-        return float(len(self) if isinstance(known, slice) else len(known))
+        """Sum of their weights."""
+        if self.sample_weight is None:
+            return float(self.n_known)
+        return float(self.sample_weight.sum(where=self.is_known))
 
     def statistics(
         self, gaussians: Gaussians, log_weights: NDArray
@@ -86,7 +94,7 @@ class Samples:
             X, weight = self.X[self._rows(chunk)], self._weight(chunk)
             return sums, passes.add_statistics(X, weight, sums)
 
-        results = self._map_chunks(of_chunk, passes, self.n_jobs)
+        results = thread_map(of_chunk, passes.chunks(len(self)), n_jobs=self.n_jobs)
         (sums, _), *others = results
         for other, _ in others:
             sums.add(other)
@@ -107,11 +115,9 @@ class Samples:
         passes = self._passes(gaussians, None)
         sums = passes.new_sums()
 
-        def add_chunk(chunk: slice) -> None:
+        for chunk in _pieces(slice(0, len(self))):
             shares = responsibilities(self._rows(chunk)) * self._weight(chunk)[:, None]
             passes.add_moments(self.X[self._rows(chunk)], shares, sums)
-
-        self._map_chunks(add_chunk, passes, n_jobs=1)
         return passes.moments(sums)
 
     def evaluate(
@@ -133,23 +139,19 @@ class Samples:
         passes = self._passes(gaussians, log_weights)
 
         def of_chunk(chunk: slice) -> None:
-            X = self.X[self._rows(chunk)]
-            log_densities = np.empty((len(X), gaussians.n_components))
-            passes.log_densities(X, log_densities)
-            consume(self._rows(chunk), log_densities)
+            buffer = np.empty((min(_PIECE, chunk.stop - chunk.start), gaussians.n_components))
+            for piece in _pieces(chunk):
+                log_densities = buffer[: piece.stop - piece.start]
+                passes.log_densities(self.X[self._rows(piece)], log_densities)
+                consume(self._rows(piece), log_densities)
 
-        self._map_chunks(of_chunk, passes, self.n_jobs)
+        thread_map(of_chunk, passes.chunks(len(self)), n_jobs=self.n_jobs)
 
     def _passes(self, gaussians: Gaussians, log_weights: NDArray | None) -> Any:
         """Return `GaussianPasses` or, with the same methods, `MissingPasses`."""
         if self.is_complete:
             return GaussianPasses(gaussians, log_weights=log_weights, dtype=self.X.dtype)
         return MissingPasses(gaussians, log_weights=log_weights)
-
-    def _map_chunks(
-        self, func: Callable[[slice], Any], passes: Any, n_jobs: int | None
-    ) -> list[Any]:
-        return thread_map(func, passes.chunks(len(self)), n_jobs=n_jobs)
 
     def _rows(self, chunk: slice) -> Rows:
         return chunk if self._order is None else self._order[chunk]
@@ -158,6 +160,11 @@ class Samples:
         if self.sample_weight is None:
             return np.ones(chunk.stop - chunk.start)
         return self.sample_weight[self._rows(chunk)]
+
+
+def _pieces(rows: slice) -> Iterator[slice]:
+    for start in range(rows.start, rows.stop, _PIECE):
+        yield slice(start, min(start + _PIECE, rows.stop))
 
 
 def normalise(log_densities: NDArray) -> NDArray:

@@ -24,6 +24,7 @@ from fastmotion.em.gaussians import (
     ILL_DEFINED,
     GaussianMoments,
     Gaussians,
+    SingularCovarianceWarning,
     count_covariance_parameters,
     covariance_shape,
 )
@@ -55,6 +56,11 @@ _NOT_CONVERGED = (
 # Variances of greater values would leave the range of the dtype.
 _LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
 
+_RESCUED = (
+    "singular covariance of components {}: small eigenvalues of their correlations were raised; "
+    "decrease n_components, increase reg_covar, or scale the input"
+)
+
 
 class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     """A mixture of Gaussian components, fitted by expectation-maximisation.
@@ -66,7 +72,9 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int or "auto", default=1
-        Number of components. "auto" finds it, see `select_components`.
+        Number of components. "auto" finds it by `select_components`, and keeps the mixture found:
+        ``max_components`` and ``criterion`` then count, while starts (``n_init``, ``init_params``),
+        ``tol`` and ``max_iter`` are the search's own. It takes no missing values.
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         Each component has its own covariance matrix, all share one, each has variances of its own
         features, or each has a single variance.
@@ -109,6 +117,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Threads; they do not change results.
     device : str or None, default=None
         Where to compute: "cpu", "auto", or None for the setting of `fastmotion.config_context`.
+        Mixtures run on the CPU in this version; "cuda" is an error that says so.
 
     Attributes
     ----------
@@ -128,7 +137,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     n_iter_ : int
         Its number of iterations.
     lower_bound_ : float
-        Its last lower bound on the mean log-likelihood of a sample.
+        Its last lower bound on the mean log-likelihood of a sample; after `partial_fit` and `merge`
+        the mean over the parts.
     lower_bounds_ : list of float
         The lower bound of each of its iterations.
     n_components_ : int
@@ -347,9 +357,13 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
         Raises
         ------
+        TypeError
+            ``other`` is no `GaussianMixture`.
         ValueError
             The mixtures do not match, or one has no moments, as after ``max_iter=0``.
         """
+        if not isinstance(other, GaussianMixture):
+            raise TypeError(f"other must be a GaussianMixture of this package, got {type(other)}")
         check_is_fitted(self)
         check_is_fitted(other)
         for name in ("covariance_type", "n_components_", "n_features_in_"):
@@ -382,17 +396,13 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         samples = self._check_query(X)
-        scores = np.empty(len(samples), samples.X.dtype)
+        with np.errstate(over="ignore"):  # beyond the range of float32 a density is 0
+            return self._scores(samples).astype(samples.X.dtype, copy=False)
 
-        def keep(rows: Rows, log_densities: NDArray) -> None:
-            with np.errstate(over="ignore"):  # far beyond float32 a density is 0
-                scores[rows] = normalise(log_densities)
-
-        self._evaluate(samples, keep)
-        return scores
-
-    def score(self, X: ArrayLike, y: object = None) -> float:
-        """Return the mean log-likelihood of the samples.
+    def score(
+        self, X: ArrayLike, y: object = None, *, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the mean log-likelihood of the samples of which something is known.
 
         Parameters
         ----------
@@ -400,12 +410,15 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             Samples; NaN where a value is missing.
         y : object
             Ignored.
+        sample_weight : array_like of shape (n_samples,), default=None
+            How many times each sample counts; not negative.
 
         Returns
         -------
         float
         """
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
+        total, weight = self._log_likelihood(X, sample_weight)
+        return total / weight
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the index of the most probable component of each sample.
@@ -444,7 +457,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         probabilities = np.empty((len(samples), len(self.weights_)), samples.X.dtype)
 
         def keep(rows: Rows, log_densities: NDArray) -> None:
-            normalise(log_densities)
+            is_nowhere = np.isneginf(normalise(log_densities))
+            log_densities[is_nowhere] = self.weights_  # no component is nearer than another
             probabilities[rows] = log_densities
 
         self._evaluate(samples, keep)
@@ -512,37 +526,41 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         array([[2.]])
         """
         check_is_fitted(self)
-        mixture = self._mixture()
+        mixture, indices = self._mixture(), self._column_indices(columns)
         return condition_mixture(
-            mixture.weights, mixture.gaussians, X_known, self._column_indices(columns)
+            mixture.weights, mixture.gaussians, self._in_order(X_known, indices), indices
         )
 
-    def bic(self, X: ArrayLike) -> float:
+    def bic(self, X: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on samples; less is better.
 
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
+        sample_weight : array_like of shape (n_samples,), default=None
+            How many times each sample counts.
 
         Returns
         -------
         float
         """
-        scores = self.score_samples(X)
-        return self._deviance(scores) + self._n_parameters() * math.log(len(scores))
+        total, weight = self._log_likelihood(X, sample_weight)
+        return -2 * total + self._n_parameters() * math.log(weight)
 
-    def aic(self, X: ArrayLike) -> float:
+    def aic(self, X: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on samples; less is better.
 
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
+        sample_weight : array_like of shape (n_samples,), default=None
+            How many times each sample counts.
 
         Returns
         -------
         float
         """
-        return self._deviance(self.score_samples(X)) + 2 * self._n_parameters()
+        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -555,6 +573,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         """Return the samples that count, checked."""
         self.device_ = self._check_device(X)
         rows = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
+        _check_largest(rows)
         weight = None
         if sample_weight is not None:
             weight = check_weight(sample_weight, len(rows), "sample_weight")
@@ -568,7 +587,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return samples
 
     def _check_enough(self, samples: Samples) -> None:
-        n_samples = len(samples.X[samples.known_rows()])
+        n_samples = samples.n_known
         n_components = self.n_components if isinstance(self.n_components, Integral) else 1
         if n_samples == 0:
             raise ValueError("all values of X are missing (NaN); nothing can be fitted to them")
@@ -592,21 +611,16 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _check_query(self, X: ArrayLike) -> Samples:
         check_is_fitted(self)
         self._check_device(X)
-        return Samples(self._check_features(X, reset=False), n_jobs=self.n_jobs)
+        rows = self._check_features(X, reset=False)
+        if _largest(rows) > _LARGEST[rows.dtype]:
+            rows = rows.astype(np.float64)  # whose squares may overflow: densities are 0 there
+        return Samples(rows, n_jobs=self.n_jobs)
 
     def _check_features(self, X: ArrayLike, **settings: Any) -> NDArray:
-        rows: NDArray = validate_data(
+        return validate_data(
             self, X, dtype=[np.float64, np.float32], order="C",
             ensure_all_finite="allow-nan" if self._allows_missing else True, **settings,
         )  # fmt: skip
-        limit = _LARGEST[rows.dtype]
-        low, high = np.fmin.reduce(rows, axis=None), np.fmax.reduce(rows, axis=None)
-        if max(-low, high) > limit:
-            raise ValueError(
-                f"X holds values from {low:g} to {high:g}, whose squares overflow {rows.dtype}; "
-                f"scale it so that none is beyond {limit:g}"
-            )
-        return rows
 
     @property
     def _allows_missing(self) -> bool:
@@ -614,33 +628,43 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     def _fit(self, samples: Samples) -> None:
         goes_on = self.warm_start and hasattr(self, "converged_")
-        n_starts = 1 if goes_on or self.n_components == "auto" else self.n_init
+        for name in ("criterion_path_", "candidates_"):
+            if hasattr(self, name):
+                delattr(self, name)
         with messages_shown(self.verbose):
-            run = self._run(samples, self._starter(samples, goes_on), n_starts, goes_on)
+            if goes_on or isinstance(self.n_components, Integral):
+                run = self._run(samples, self._starter(samples, goes_on), goes_on)
+            else:
+                run = self._select(samples)
         self._keep(run)
-        mixture, moments = run.parameters
+        mixture, moments, rescued = run.parameters
         self._take_on(mixture, moments, samples.X.dtype)
         self.n_parts_ = 1
+        if rescued:
+            warnings.warn(_RESCUED.format(sorted(rescued)), SingularCovarianceWarning, stacklevel=5)
         if not run.converged and self.max_iter > 0:
             warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=5)
 
     def _add_part(self, samples: Samples) -> None:
+        self._check_goes_on(samples)
         if not samples.total_weight:  # nothing is known of them
             return
         model = MixtureModel(samples, self._mixture(), self.reg_covar)
         moments, bound = model.expectation()
         self.n_parts_ += 1
-        model.maximisation(self._blend(moments))
-        self._take_on(model.mixture, model.moments, self.means_.dtype)
-        self.lower_bound_ = bound
+        blended, share = self._blend(moments)
+        model.maximisation(blended)
+        self._take_on(model.mixture, blended, self.means_.dtype)
+        self.lower_bound_ += share * (bound - self.lower_bound_) if share < 1 else bound
+        if model.rescued:
+            text = _RESCUED.format(sorted(model.rescued))
+            warnings.warn(text, SingularCovarianceWarning, stacklevel=4)
 
     def _starter(self, samples: Samples, goes_on: bool) -> Callable[[], Mixture]:
         """Return what makes a mixture to start from."""
         if goes_on:
             self._check_goes_on(samples)
             return self._mixture
-        if not isinstance(self.n_components, Integral):
-            return lambda: self._select(samples)
         n_components, covariance_type = int(self.n_components), self.covariance_type
         given = GivenStart.check(
             self.weights_init, self.means_init, self.precisions_init,
@@ -670,12 +694,19 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         wanted = covariance_shape(self.covariance_type, *shape)
         if self.means_.shape != shape or self.covariances_.shape != wanted:
             raise ValueError(
-                f"warm_start goes on from means of shape (n_components, n_features) = "
+                f"fitting goes on from means of shape (n_components, n_features) = "
                 f"{self.means_.shape} and covariances of shape {self.covariances_.shape}, but now "
-                f"{shape} and {wanted} are asked for; set warm_start=False to begin anew"
+                f"{shape} and {wanted} are asked for; set the parameters back, or begin anew with "
+                "fit and warm_start=False"
             )
 
-    def _select(self, samples: Samples) -> Mixture:
+    def _select(self, samples: Samples) -> EMRun:
+        """Return the mixture selected, with its moments from a single E-step."""
+        given = [name for name in ("weights", "means", "precisions") if self._given(name)]
+        if given:
+            raise ValueError(
+                f"n_components='auto' takes no {given[0]}_init: give n_components, or leave it out"
+            )
         result: SelectionResult = select_components(
             samples.X,
             max_components=self.max_components,
@@ -688,11 +719,15 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         )
         self.criterion_path_ = result.criterion_path
         self.candidates_ = result.candidates
-        return result.best
+        model = MixtureModel(samples, result.best, self.reg_covar)
+        moments, bound = model.expectation()
+        return EMRun((result.best, moments, frozenset()), [bound], converged=True)
 
-    def _run(
-        self, samples: Samples, starter: Callable[[], Mixture], n_starts: int, goes_on: bool
-    ) -> EMRun:
+    def _given(self, name: str) -> bool:
+        return getattr(self, f"{name}_init") is not None
+
+    def _run(self, samples: Samples, starter: Callable[[], Mixture], goes_on: bool) -> EMRun:
+        n_starts = 1 if goes_on else self.n_init
         models: list[MixtureModel] = []
 
         def start() -> MixtureModel:
@@ -749,16 +784,17 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         deviation = np.sqrt(self.covariances_[component])
         return mean + generator.standard_normal((n_samples, len(mean))) * deviation
 
-    def _blend(self, moments: GaussianMoments) -> GaussianMoments:
-        """Return the moments of the parts so far and of one more, by their shares."""
+    def _blend(self, moments: GaussianMoments) -> tuple[GaussianMoments, float]:
+        """Return the moments of the parts so far and of one more, and the share of that one."""
         if self.moments_ is None:
-            return moments
+            return moments, 1.0
         before, added = self.moments_.counts.sum(), moments.counts.sum()
+        total = before + added
         if self.learning_decay == 1:
-            return self.moments_.merge(moments)
-        share, total = self.n_parts_**-self.learning_decay, before + added
+            return self.moments_.merge(moments), added / total
+        share = self.n_parts_**-self.learning_decay
         kept = self.moments_.scaled((1 - share) * total / before)
-        return kept.merge(moments.scaled(share * total / added))
+        return kept.merge(moments.scaled(share * total / added)), share
 
     def _column_indices(self, columns: ArrayLike) -> NDArray:
         wanted = np.asarray(columns)
@@ -770,14 +806,58 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             raise ValueError(f"columns {unknown} are not among the feature names {names}")
         return np.array([names.index(name) for name in wanted.tolist()])
 
-    def _deviance(self, scores: NDArray) -> float:
-        return -2 * float(np.sum(scores, dtype=np.float64))
+    def _in_order(self, X_known: Any, indices: NDArray) -> Any:
+        """Return a table's columns in the order of the features; anything else as it is."""
+        if not hasattr(X_known, "columns") or not hasattr(self, "feature_names_in_"):
+            return X_known
+        wanted = self.feature_names_in_[indices].tolist()
+        if set(X_known.columns) != set(wanted):
+            raise ValueError(
+                f"X_known has the columns {list(X_known.columns)}, but is to give {wanted}"
+            )
+        return X_known[wanted]
+
+    def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
+        """Return the log-likelihood of samples and the weight of those that are known."""
+        samples = self._check_query(X)
+        weight = np.ones(len(samples))
+        if sample_weight is not None:
+            weight = check_weight(sample_weight, len(samples), "sample_weight")
+        weight = np.where(samples.is_known, weight, 0)
+        counts = weight > 0
+        if not counts.any():
+            raise ValueError("nothing is known of any sample of positive weight")
+        scores = self._scores(samples)[counts]
+        return float(np.dot(weight[counts], scores)), float(weight.sum())
+
+    def _scores(self, samples: Samples) -> NDArray:
+        scores = np.empty(len(samples))
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            scores[rows] = normalise(log_densities)
+
+        self._evaluate(samples, keep)
+        return scores
 
     def _n_parameters(self) -> int:
         """Return the number of free parameters."""
         n_components, n_features = self.means_.shape
         covariances = count_covariance_parameters(self.covariance_type, n_components, n_features)
         return covariances + n_components * n_features + n_components - 1
+
+
+def _largest(X: NDArray) -> float:
+    """Return the largest absolute value that is not missing."""
+    return max(-np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None))
+
+
+def _check_largest(X: NDArray) -> None:
+    largest, limit = _largest(X), _LARGEST[X.dtype]
+    if largest > limit:
+        raise ValueError(
+            f"X holds values up to {largest:g}; scale it so that none is beyond {limit:g}, for "
+            f"variances and precisions to stay in the range of {X.dtype}"
+        )
 
 
 @contextlib.contextmanager

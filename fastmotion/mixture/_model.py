@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.validation import as_real_array
-from fastmotion.em.gaussians import GaussianMoments, Gaussians, covariance_shape, maximise
+from fastmotion.em.gaussians import (
+    GaussianMoments,
+    Gaussians,
+    covariance_shape,
+    maximise,
+    padded_counts,
+)
 from fastmotion.em.missing import feature_moments
 from fastmotion.em.samples import Rows, Samples
 from fastmotion.em.seeding import assign, kmeans, kmeans_plusplus, random_rows
 
 __all__ = ["GivenStart", "Mixture", "MixtureModel", "maximise_mixture", "start_mixture"]
-
-# Added to every count, as scikit-learn does, so that no weight is 0.
-_COUNT_OFFSET = 10 * np.finfo(np.float64).eps
 
 # Samples that tell the features' spread well enough to take first sums about.
 _SPREAD_SAMPLES = 10_000
@@ -26,7 +29,14 @@ _SPREAD_SAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weights and Gaussian components, in float64."""
+    """Weights and Gaussian components, in float64.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_components,)
+    gaussians : Gaussians
+        With ``means``, ``covariances``, ``covariance_type`` and ``precisions_cholesky``.
+    """
 
     weights: NDArray
     gaussians: Gaussians
@@ -54,6 +64,7 @@ class MixtureModel:
         self.mixture = mixture
         self.reg_covar = reg_covar
         self.moments: GaussianMoments | None = None
+        self.rescued: set[int] = set(mixture.gaussians.rescued)
 
     def expectation(self) -> tuple[GaussianMoments, float]:
         """Return expected moments and the mean log-likelihood of a sample."""
@@ -67,15 +78,16 @@ class MixtureModel:
         covariance_type = self.mixture.gaussians.covariance_type
         self.mixture = maximise_mixture(statistics, covariance_type, self.reg_covar)
         self.moments = statistics
+        self.rescued.update(self.mixture.gaussians.rescued)
 
-    def parameters(self) -> tuple[Mixture, GaussianMoments | None]:
-        """Return the mixture and the moments that it was estimated from."""
-        return self.mixture, self.moments
+    def parameters(self) -> tuple[Mixture, GaussianMoments | None, frozenset[int]]:
+        """Return the mixture, the moments it was estimated from, and the components rescued."""
+        return self.mixture, self.moments, frozenset(self.rescued)
 
 
 def maximise_mixture(moments: GaussianMoments, covariance_type: str, reg_covar: float) -> Mixture:
     """Return the mixture of greatest likelihood for the moments."""
-    counts = moments.counts + _COUNT_OFFSET
+    counts = padded_counts(moments.counts)
     return Mixture(counts / counts.sum(), maximise(moments, covariance_type, reg_covar))
 
 
@@ -151,7 +163,9 @@ def start_mixture(
     """
     X = samples.X
     settings: dict[str, Any] = {"sample_weight": samples.sample_weight, "n_jobs": samples.n_jobs}
-    means, variances = feature_moments(X[:: 1 + len(X) // _SPREAD_SAMPLES])
+    # Where values are missing, some of the rows may lack all that others tell of a feature.
+    step = 1 + len(X) // _SPREAD_SAMPLES if samples.is_complete else 1
+    means, variances = feature_moments(X[::step])
     variances = np.where(variances > 0, variances, 1)
     if init_params == "kmeans":
         centres = kmeans(X, n_components, random_state=random_state, **settings).centres
@@ -168,9 +182,9 @@ def start_mixture(
         else:
             rows = random_rows(len(X), n_components, random_state)
         moments = GaussianMoments.empty(n_components, X.shape[1], covariance_type)
-        moments.counts[:] = 1
+        moments.counts[:] = samples.total_weight / samples.n_known
         moments.means[:] = np.where(np.isnan(X[rows]), means, X[rows])
-    weights = (moments.counts + _COUNT_OFFSET) / samples.total_weight
+    weights = padded_counts(moments.counts) / samples.total_weight
     return Mixture(weights, maximise(moments, covariance_type, reg_covar))
 
 
