@@ -3,6 +3,7 @@
     FASTMOTION_DATA=folder python -m bench.accuracy_mixture [--tasks NAME ...] [--save]
 
 Prints a table of each task, then the goals beside the figures. Exits with 1 if a goal is missed.
+Without FASTMOTION_DATA the recorded sets, the task "clusters", are left out.
 """
 
 from __future__ import annotations
@@ -266,10 +267,11 @@ def run(names: Iterable[str]) -> dict[str, Result]:
 
 def main() -> int:
     arguments = _arguments()
-    if "clusters" in arguments.tasks and data_folder("mixture") is None:
-        print("FASTMOTION_DATA is not set: there are no recorded sets", file=sys.stderr)
-        return 2
-    results = run(arguments.tasks)
+    tasks = list(arguments.tasks)
+    if "clusters" in tasks and data_folder("mixture") is None:
+        print("FASTMOTION_DATA is not set: the recorded sets are left out", file=sys.stderr)
+        tasks.remove("clusters")
+    results = run(tasks)
     if arguments.save:
         save_results("accuracy_mixture", **{name: asdict(r) for name, r in results.items()})
     return report_goals([goal for result in results.values() for goal in result.goals])
