@@ -11,7 +11,6 @@ from fastmotion.em.gaussians import (
     COVARIANCE_TYPES,
     GaussianMoments,
     Gaussians,
-    SingularCovarianceWarning,
     count_covariance_parameters,
     maximise,
 )
@@ -251,14 +250,55 @@ def test_a_singular_covariance_is_widened_and_named():
     counts, means = np.full(3, 10.0), np.zeros((3, 2))
     scatter = np.repeat(10 * np.eye(2)[None], 3, axis=0)
     scatter[1] = 1e15 * np.array([[1.0, 1 + 1e-9], [1 + 1e-9, 1.0]])
-    with pytest.warns(SingularCovarianceWarning, match=r"components \[1\]") as caught:
-        found = maximise(GaussianMoments(counts, means, scatter), "full", 1e-6)
-    assert len(caught) == 1
+    found = maximise(GaussianMoments(counts, means, scatter), "full", 1e-6)
+    assert found.rescued == (1,)
     values = np.linalg.eigvalsh(found.covariances[1])
     assert values[0] > 0 and values[1] == pytest.approx(2e14)
     np.testing.assert_allclose(found.covariances[[0, 2]], [(1 + 1e-6) * np.eye(2)] * 2)
-    with pytest.warns(SingularCovarianceWarning, match="tied covariance"):
-        maximise(GaussianMoments(counts, means, scatter), "tied", 1e-6)
+    assert maximise(GaussianMoments(counts, means, scatter), "tied", 1e-6).rescued == (0,)
+    scatter[1] = scatter[0]
+    assert maximise(GaussianMoments(counts, means, scatter), "full", 1e-6).rescued == ()
+
+
+# Units as far apart as metres and micrometres, squared: least beside greatest, these are singular,
+# but not as shares of their variances.
+UNITS = np.array([1e6, 1e6, 1e-2])
+
+
+def moments_of_which_one_is_singular(rng, units):
+    """Return moments of two components, and of a third between them whose features are tied."""
+    X = rng.normal(size=(60, 3))
+    X[20:40, 1] = X[20:40, 0]
+    shares = np.repeat(np.eye(3), 20, axis=0)
+    return moments_of(X * units, shares, "full")
+
+
+def test_a_rescue_leaves_healthy_components_as_they_are(rng):
+    moments = moments_of_which_one_is_singular(rng, UNITS)
+    found = maximise(moments, "full", 1e-9)
+    assert found.rescued == (1,)
+    for k in (0, 2):
+        alone = GaussianMoments(*(part[[k]] for part in vars(moments).values()))
+        expected = maximise(alone, "full", 1e-9)
+        np.testing.assert_array_equal(found.covariances[k], expected.covariances[0])
+        np.testing.assert_array_equal(found.precisions_cholesky[k], expected.precisions_cholesky[0])
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_units_of_features_do_not_matter_to_a_rescue(covariance_type):
+    counts, means = np.full(1, 20.0), np.zeros((1, 3))
+    root = np.random.default_rng(0).normal(size=(20, 3))
+    root[:, 1] = root[:, 0]
+    scatter = (root.T @ root)[None]
+    plain = maximise(GaussianMoments(counts, means, scatter), covariance_type, 1e-30)
+    scaled = maximise(
+        GaussianMoments(counts, means, scatter * UNITS[:, None] * UNITS), covariance_type, 1e-30
+    )
+    assert plain.rescued == scaled.rescued == (0,)
+    units = UNITS[:, None] * UNITS
+    np.testing.assert_allclose(scaled.covariances / units, plain.covariances, rtol=1e-9)
+    # Nothing grows by more than the least eigenvalue is raised.
+    np.testing.assert_allclose(plain.full_covariances(), scatter / 20, rtol=1e-8)
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)

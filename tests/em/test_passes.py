@@ -274,7 +274,7 @@ def test_chunks_are_all_samples_in_order(n_samples, work, sum_bytes):
     for left, right in zip(chunks, chunks[1:]):
         assert left.stop == right.start
     assert all(chunk.start < chunk.stop for chunk in chunks)
-    assert len(chunks) <= 32 and (len(chunks) == 1 or len(chunks) * sum_bytes <= 24e6)
+    assert len(chunks) <= 32 and (len(chunks) <= 4 or len(chunks) * sum_bytes <= 24e6)
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)

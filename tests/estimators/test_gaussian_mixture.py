@@ -211,6 +211,30 @@ def test_an_outlier_takes_no_digits_from_the_others(covariance_type):
     np.testing.assert_allclose(result.covariances, expected.covariances, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("outlier", [1e8, -1e8, 1e10, 1e13])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_of_two_components_takes_no_digits_from_the_other(dtype, outlier, covariance_type):
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    X = np.concatenate([X, np.full((1, 2), outlier)]).astype(dtype)
+    means = np.array([[0.0, 0.0], X[300]])
+    start = reference.Mixture(
+        np.array([300, 1]) / 301, means, np.repeat(np.eye(2)[None], 2, axis=0)
+    )
+    init = reference.as_init(start, covariance_type)
+    mixture = GaussianMixture(max_iter=3, tol=0.0, **init).fit(X)
+    expected = np.float64(X[:300]).mean(axis=0)
+    atol = 1e-12 if dtype == "float64" else 1e-6
+    np.testing.assert_allclose(mixture.means_[0], expected, rtol=0, atol=atol)
+    np.testing.assert_allclose(mixture.means_[1], X[300], rtol=1e-6)
+    if covariance_type != "tied":
+        found = np.diagonal(reference.of(mixture).covariances[0])
+        variances = np.float64(X[:300]).var(axis=0)
+        if covariance_type == "spherical":
+            variances = np.full(2, variances.mean())
+        np.testing.assert_allclose(found, variances + 1e-6, rtol=1e4 * atol)
+
+
 # What a fit promises
 
 
