@@ -207,6 +207,80 @@ def test_hard_data_of_unknown_components(covariance_type, case):
     assert 1 <= mixture.n_components_ <= 4
 
 
+TIED = np.repeat(plain(40, 2), 2, axis=0)[:, [0, 0, 1]] * 1e6
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+@pytest.mark.parametrize("method", ["fit", "fit_predict", "partial_fit"])
+def test_one_warning_of_a_fit_that_widened_covariances(method, covariance_type):
+    mixture = GaussianMixture(2, covariance_type=covariance_type, tol=0.0, max_iter=5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        getattr(mixture.set_params(random_state=0), method)(TIED)
+    caught = [warning for warning in caught if warning.category is SingularCovarianceWarning]
+    assert len(caught) == 1, shown(caught)
+    assert caught[0].filename == __file__
+    assert "reg_covar" in str(caught[0].message)
+
+
+def test_a_later_part_that_widened_covariances_warns_once():
+    mixture = GaussianMixture(1).fit(1e-3 * plain())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mixture.partial_fit(1e6 * TIED)
+    assert len(caught) == 1, shown(caught)
+    assert caught[0].category is SingularCovarianceWarning and caught[0].filename == __file__
+
+
+def test_healthy_components_keep_their_units_beside_a_singular_one():
+    rng = np.random.default_rng(0)
+    healthy, singular = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) + 40
+    singular[:, 1] = singular[:, 0]
+    units = np.array([1e3, 1e3, 1e-3])
+    X = np.concatenate([healthy, singular]) * units
+    mixture = GaussianMixture(2, reg_covar=1e-12, random_state=0)
+    with pytest.warns(SingularCovarianceWarning) as caught:
+        mixture.fit(X)
+    order = np.argsort(mixture.means_[:, 0])
+    assert f"components [{order[1]}]" in str(caught[0].message)
+    for found, part in zip(mixture.covariances_[order], (healthy, singular)):
+        expected = np.cov(part.T, bias=True)
+        np.testing.assert_allclose(found / np.outer(units, units), expected, atol=2e-6)
+
+
+# Queries are answered wherever they are.
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("float32", v) for v in (1e15, 1e17, 1e30, 3e38)]
+    + [("float64", v) for v in (1e90, 1e101, 1e160, 1e308)],
+)
+def test_predictions_of_values_far_away(covariance_type, dtype, value):
+    X = plain().astype(dtype)
+    mixture = GaussianMixture(3, covariance_type=covariance_type, random_state=0).fit(X)
+    narrow = GaussianMixture(3, covariance_type=covariance_type, random_state=0, reg_covar=1e-12)
+    narrow.fit(1e-6 * X)
+    far = X.copy()
+    far[3, 1], far[4], far[5, 2] = value, -value, value
+    far[5, 1] = -value
+    for fitted in (mixture, narrow):
+        shares = fitted.predict_proba(far)
+        assert shares.dtype in (dtype, np.float64)
+        assert ((shares >= 0) & (shares <= 1)).all()
+        np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+        assert set(fitted.predict(far).tolist()) <= {0, 1, 2}
+        densities = fitted.score_samples(far)
+        assert not np.isnan(densities).any() and (densities[3:6] < -1e10).all()
+        assert fitted.score(far) <= -1e10
+    # The others are answered as they are alone.
+    near = np.r_[0:3, 6 : len(X)]
+    np.testing.assert_allclose(
+        mixture.predict_proba(far)[near], mixture.predict_proba(X)[near], rtol=1e-3, atol=1e-6
+    )
+
+
 # Without a regulariser some of these have no covariance: scikit-learn's error says so.
 
 

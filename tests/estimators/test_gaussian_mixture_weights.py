@@ -89,6 +89,22 @@ def test_the_scale_of_weights_does_not_matter(X, rng, covariance_type, scale):
 
 
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("scale", [1e-12, 1e-20, 1e12])
+def test_tiny_and_huge_weights_are_those_of_ordinary_size(
+    X, rng, covariance_type, scale, init_params
+):
+    weight = rng.uniform(1, 2, len(X))
+    mixture = GaussianMixture(
+        3, covariance_type=covariance_type, init_params=init_params, random_state=0, max_iter=5
+    )
+    expected = copy.deepcopy(mixture).fit(X, sample_weight=weight)
+    found = copy.deepcopy(mixture).fit(X, sample_weight=scale * weight)
+    np.testing.assert_allclose(found.lower_bounds_, expected.lower_bounds_, rtol=1e-9)
+    assert_same(found, expected, 1e-9)
+
+
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_weights_of_one_change_nothing(X, init_params):
     mixture = GaussianMixture(3, init_params=init_params, random_state=0, max_iter=5)
     expected = copy.deepcopy(mixture).fit(X)
@@ -97,6 +113,21 @@ def test_weights_of_one_change_nothing(X, init_params):
         np.testing.assert_array_equal(found.lower_bounds_, expected.lower_bounds_)
         for name in ATTRIBUTES:
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_weights_count_in_scores(X, rng):
+    weight = rng.integers(0, 4, len(X))
+    mixture = started(X, "full").fit(X)
+    repeated = np.repeat(X, weight, axis=0)
+    for method in ("score", "bic", "aic"):
+        found = getattr(mixture, method)(X, sample_weight=weight)
+        assert found == pytest.approx(getattr(mixture, method)(repeated), rel=1e-10)
+        assert getattr(mixture, method)(X, sample_weight=np.ones(len(X))) == pytest.approx(
+            getattr(mixture, method)(X), rel=1e-12
+        )
+        for bad in (-np.ones(len(X)), np.ones(3), np.zeros(len(X))):
+            with pytest.raises(ValueError, match="sample_weight|weight"):
+                getattr(mixture, method)(X, sample_weight=bad)
 
 
 def test_weights_reach_fit_predict(X, rng):
