@@ -18,9 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.device import Device, resolve_device
 from fastmotion.core.validation import Interval, StrOptions, fit_context
 from fastmotion.em.driver import EMRun, best_of
-from fastmotion.em.gaussians import COVARIANCE_TYPES, Gaussians, count_covariance_parameters
+from fastmotion.em.fitted import unchanged_by_errors
+from fastmotion.em.gaussians import (
+    COVARIANCE_TYPES,
+    SingularCovarianceWarning,
+    count_covariance_parameters,
+)
 from fastmotion.em.progress import CallbackSupportMixin, FitTasks, with_callbacks
 from fastmotion.hmm import recursions
+from fastmotion.hmm.covariances import check_covariances, name_covariances, regular_gaussians
 from fastmotion.hmm.emissions import GaussianEmissions
 from fastmotion.hmm.estimation import BaumWelch, Parameters, Priors
 from fastmotion.hmm.kernels import kernels_for
@@ -29,6 +35,7 @@ from fastmotion.hmm.recursions import Chain
 from fastmotion.hmm.sequences import (
     FrameSequences,
     check_no_lengths,
+    check_range,
     check_sequences,
     check_weights,
 )
@@ -256,7 +263,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     @covars_.setter
     def covars_(self, covars: ArrayLike) -> None:
-        self._covars_ = _check_covariances(covars, self.covariance_type, self.n_components)
+        self._covars_ = check_covariances(covars, self.covariance_type, self.n_components)
 
     @property
     def n_features(self) -> int:
@@ -273,7 +280,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     @property
     def monitor_(self) -> ConvergenceMonitor:  # noqa: D102 - listed by the class
-        monitor = getattr(self, "_given_monitor", None) or getattr(self, "_monitor", None)
+        monitor = getattr(self, "_given_monitor", None) or getattr(self, "_monitor_", None)
         return monitor or ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
 
     @monitor_.setter
@@ -330,30 +337,13 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         """
         self._check_letters()
         device = self._resolve_device(X)
-        sequences = check_sequences(self, X, lengths, reset=True)
-        check_no_lengths(y, sequences)
-        sequence_weight, frame_weight = check_weights(sample_weight, sequences)
-        row_weight = sequences.spread(sequence_weight) if frame_weight is None else frame_weight
-        self._initialise(sequences.frames, row_weight)
-        model = BaumWelch(
-            self._parameters(sequences.frames.shape[1]),
-            sequences,
-            sequence_weight,
-            frame_weight,
-            priors=Priors(self, sequences.frames.shape[1]),
-            learned=self.params,
-            min_covar=self.min_covar,
-            n_jobs=self.n_jobs,
-        )
-        self._take(self._run(model, X))
-        if model.empty_states:
-            warnings.warn(
-                f"no frame belongs to states {model.empty_states}: they keep the means that they "
-                "had; decrease n_components or set other means_",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        self.device_ = str(device)
+        with unchanged_by_errors(self):
+            sequences = check_sequences(self, X, lengths, reset=True)
+            check_no_lengths(y, sequences)
+            model = self._start(sequences, *check_weights(sample_weight, sequences))
+            self._take(self._run(model, X))
+            self.device_ = str(device)
+        self._warn_of(model)
         return self
 
     def score(self, X: ArrayLike, y: Any = None, *, lengths: ArrayLike | None = None) -> float:
@@ -413,6 +403,9 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         RuntimeWarning
             A sequence is impossible.
         """
+        return self._posteriors(X, lengths)
+
+    def _posteriors(self, X: ArrayLike, lengths: ArrayLike | None) -> tuple[float, NDArray]:
         sequences, chain, emissions = self._prepare(X, lengths)
         frames = sequences.frames
         posteriors = np.full((len(frames), chain.n_states), np.nan, frames.dtype)
@@ -438,7 +431,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_frames, n_components)
         """
-        return self.score_samples(X, lengths=lengths)[1]
+        return self._posteriors(X, lengths)[1]
 
     def decode(
         self, X: ArrayLike, *, lengths: ArrayLike | None = None, algorithm: str | None = None
@@ -467,7 +460,11 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         TypeError, ValueError, sklearn.exceptions.NotFittedError
             As by `score`; or the algorithm is another.
         """
-        algorithm = self.algorithm if algorithm is None else algorithm
+        return self._decode(X, lengths, self.algorithm if algorithm is None else algorithm)
+
+    def _decode(
+        self, X: ArrayLike, lengths: ArrayLike | None, algorithm: str
+    ) -> tuple[float, NDArray[np.int64]]:
         if algorithm not in _ALGORITHMS:
             raise ValueError(f"algorithm must be one of {_ALGORITHMS}, got {algorithm!r}")
         sequences, chain, emissions = self._prepare(X, lengths)
@@ -498,7 +495,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_frames,), int64
         """
-        return self.decode(X, lengths=lengths)[1]
+        return self._decode(X, lengths, self.algorithm)[1]
 
     def sample(
         self,
@@ -631,6 +628,51 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         kernels_for(device.kind)
         return device
 
+    def _start(
+        self,
+        sequences: FrameSequences,
+        sequence_weight: NDArray,
+        frame_weight: NDArray | None,
+    ) -> BaumWelch:
+        """Return what a fit iterates."""
+        row_weight = sequences.spread(sequence_weight) if frame_weight is None else frame_weight
+        sequences = sequences.without_idle(row_weight)
+        check_range(sequences)
+        n_features = sequences.frames.shape[1]
+        priors = Priors(self, n_features)
+        self._initialise(sequences.frames, row_weight)
+        start, singular = self._regular_parameters(n_features, self.min_covar)
+        return BaumWelch(
+            start,
+            sequences,
+            sequence_weight,
+            frame_weight,
+            priors=priors,
+            learned=self.params,
+            min_covar=self.min_covar,
+            n_jobs=self.n_jobs,
+            singular=singular,
+        )
+
+    def _warn_of(self, model: BaumWelch) -> None:
+        # The caller of `fit`, which is wrapped twice.
+        level = 5
+        if model.singular:
+            which = name_covariances(sorted(model.singular), self.covariance_type)
+            warnings.warn(
+                f"singular covariance of {which}: min_covar, {self.min_covar:g}, was added to the "
+                "variances; decrease n_components or increase covars_prior",
+                SingularCovarianceWarning,
+                stacklevel=level,
+            )
+        if model.empty_states:
+            warnings.warn(
+                f"no frame belongs to states {model.empty_states}: they keep the means that they "
+                "had; decrease n_components or set other means_",
+                ConvergenceWarning,
+                stacklevel=level,
+            )
+
     def _initialise(self, frames: NDArray, weight: NDArray | None = None) -> None:
         """Set the attributes that a fit begins with."""
         random = check_random_state(self.random_state)
@@ -658,7 +700,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _needs_start(self, letter: str) -> bool:
         name = _LETTERS[letter]
         is_set = hasattr(self, name)
-        was_fitted = is_set and getattr(self, name) is getattr(self, "_fitted", {}).get(name)
+        was_fitted = is_set and getattr(self, name) is getattr(self, "_fitted_", {}).get(name)
         if is_set and not was_fitted and letter in self.init_params:
             _logger.warning(
                 "The attribute %r is set, but will be overwritten during initialization because "
@@ -671,7 +713,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _run(self, model: BaumWelch, X: Any) -> Parameters:
         monitor = getattr(self, "_given_monitor", None)
         if monitor is None:
-            monitor = self._monitor = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
+            monitor = self._monitor_ = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
         tasks = FitTasks.of(self, X, 1, self.n_iter, lambda: _attributes(model.parameters()))
         run = best_of(
             [lambda: model],
@@ -685,8 +727,8 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     def _take(self, parameters: Parameters) -> None:
         # Kept apart as well, to tell from them what is set by hand later.
-        self._fitted = _attributes(parameters)
-        for name, value in self._fitted.items():
+        self._fitted_ = _attributes(parameters)
+        for name, value in self._fitted_.items():
             setattr(self, name, value)
 
     def _prepare(
@@ -714,7 +756,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 f"sequence {impossible[0]} of X (and {impossible.size - 1} more) is impossible "
                 "under the model: its states have no probabilities",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,  # the caller of a public method
             )
         return scores
 
@@ -726,6 +768,12 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         ValueError
             They do not make one, or not one of so many features.
         """
+        return self._regular_parameters(n_features, 0.0)[0]
+
+    def _regular_parameters(
+        self, n_features: int | None, min_covar: float
+    ) -> tuple[Parameters, list[int]]:
+        """Return the attributes as a model, and the states widened by `min_covar`."""
         n_states = self.n_components
         startprob = self._check_probabilities("startprob_", (n_states,))
         transmat = self._check_probabilities("transmat_", (n_states, n_states))
@@ -736,13 +784,15 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 f"means_ must have shape (n_components, n_features), {(n_states, wanted)}, got "
                 f"{means.shape}"
             )
-        covars = _check_covariances(self._covars_, self.covariance_type, n_states)
+        if not np.isfinite(means).all():
+            raise ValueError(f"means_ must be finite, got {means[~np.isfinite(means)][0]}")
+        covars = check_covariances(
+            self._covars_, self.covariance_type, n_states, may_be_singular=min_covar > 0
+        )
         if covars.ndim > 1 and covars.shape[-1] != wanted:
             raise ValueError(f"covars_ must be of {wanted} features, got {covars.shape[-1]}")
-        return Parameters(
-            Chain(startprob, transmat),
-            Gaussians.from_covariances(means, covars, self.covariance_type),
-        )
+        gaussians, singular = regular_gaussians(means, covars, self.covariance_type, min_covar)
+        return Parameters(Chain(startprob, transmat), gaussians), singular
 
     def _check_probabilities(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         array = np.array(getattr(self, name), np.float64, order="C")
@@ -779,50 +829,3 @@ def _attributes(parameters: Parameters) -> dict[str, NDArray]:
 def _draw(cumulated: NDArray, uniform: float) -> int:
     # Rounding may leave the last sum below 1.
     return min(int(np.searchsorted(cumulated, uniform, side="right")), len(cumulated) - 1)
-
-
-def _check_covariances(covars: ArrayLike, covariance_type: str, n_states: int) -> NDArray:
-    """Return covariances in the shape of their type as a new array.
-
-    Raises
-    ------
-    ValueError
-        The shape or the type is another, or one is not positive definite.
-    """
-    array = np.array(covars, np.float64, order="C")
-    shapes = {
-        "spherical": "(n_components,)",
-        "diag": "(n_components, n_features)",
-        "full": "(n_components, n_features, n_features)",
-        "tied": "(n_features, n_features)",
-    }
-    if covariance_type not in shapes:
-        raise ValueError(
-            f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}"
-        )
-    if covariance_type == "spherical" and array.size == n_states:
-        array = array.reshape(n_states)
-    wanted = shapes[covariance_type]
-    fits = array.ndim == wanted.count("n_") and array.size > 0
-    is_matrix = covariance_type in ("full", "tied")
-    if is_matrix:
-        fits = fits and array.shape[-1] == array.shape[-2]
-    if covariance_type != "tied":
-        fits = fits and len(array) == n_states
-    if not fits:
-        raise ValueError(
-            f"covars_ of type {covariance_type!r} must have shape {wanted} with n_components="
-            f"{n_states}, got {array.shape}"
-        )
-    if is_matrix:
-        values = np.linalg.eigvalsh(array) if _is_symmetric(array) else np.array([-1.0])
-    else:
-        values = array
-    if not (values > 0).all():
-        what = "symmetric and positive definite" if is_matrix else "positive"
-        raise ValueError(f"covars_ of type {covariance_type!r} must be {what}")
-    return array
-
-
-def _is_symmetric(matrices: NDArray) -> bool:
-    return bool(np.allclose(matrices, np.swapaxes(matrices, -1, -2)))

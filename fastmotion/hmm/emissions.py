@@ -44,7 +44,10 @@ class GaussianEmissions:
         """Set `out`, of shape (n, n_states), to the log-densities of frames in all states."""
         self._passes.log_densities(self._frames[rows], out)
         if self._frame_weight is not None:
-            out *= self._frame_weight[rows, np.newaxis]
+            weight = self._frame_weight[rows, np.newaxis]
+            # Nothing to the power of 0 is 1.
+            np.multiply(out, weight, out=out, where=weight > 0)
+            out[weight[:, 0] == 0] = 0.0
 
     def new_sums(self) -> MomentSums | MissingSums:
         """Return sums over no frames."""

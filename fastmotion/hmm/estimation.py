@@ -6,14 +6,15 @@ priors follow Huang, Acero and Hon 2001, "Spoken Language Processing", section 9
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.em.gaussians import GaussianMoments, Gaussians, SingularCovarianceWarning
+from fastmotion.em.gaussians import GaussianMoments, Gaussians
+from fastmotion.hmm.covariances import regular_gaussians
 from fastmotion.hmm.emissions import GaussianEmissions, StateSums
 from fastmotion.hmm.recursions import Chain, smooth
 from fastmotion.hmm.sequences import FrameSequences
@@ -25,8 +26,6 @@ _MAX_SUM_BYTES = 24e6
 _MAX_TASKS = 32
 # The least denominator of a variance, as in hmmlearn.
 _LEAST_COUNT = 1e-5
-# A matrix whose smallest eigenvalue is less, over the largest, has no Cholesky factor to rely on.
-_SINGULAR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Priors:
     Raises
     ------
     ValueError
-        The shape of one does not fit.
+        The shape of one does not fit, a value is not finite, or negative where it must not be.
     """
 
     def __init__(self, model: Any, n_features: int) -> None:
@@ -77,26 +76,45 @@ class Priors:
         is_matrix = model.covariance_type in ("full", "tied")
         self.startprob = _spread(model.startprob_prior, (k,), "startprob_prior")
         self.transmat = _spread(model.transmat_prior, (k, k), "transmat_prior")
-        self.means = _spread(model.means_prior, (k, d), "means_prior")
+        self.means = _spread(model.means_prior, (k, d), "means_prior", is_signed=True)
         self.means_weight = _spread(model.means_weight, (k,), "means_weight")
         self.covars_weight = _spread(model.covars_weight, (k,), "covars_weight")
         covars = np.asarray(model.covars_prior, np.float64)
         if model.covariance_type == "spherical" and covars.shape == (k,):
             covars = covars[:, np.newaxis]
         shape = {"full": (k, d, d), "tied": (d, d)}.get(model.covariance_type, (k, d))
-        self.covars = _spread(covars, shape, "covars_prior")
+        # Off the diagonal a matrix may be negative.
+        is_array = is_matrix and covars.ndim > 0
+        self.covars = _spread(covars, shape, "covars_prior", is_signed=is_array)
+        if is_array:
+            _check_values(np.diagonal(self.covars, axis1=-2, axis2=-1), "diagonals of covars_prior")
+        if model.covariance_type == "tied" and np.ptp(self.covars_weight) > 0:
+            raise ValueError(
+                "covars_weight must be one number for the one covariance of type 'tied', got "
+                f"{self.covars_weight}"
+            )
         surplus = d if is_matrix else 1
         self.freedom = np.maximum(self.covars_weight - surplus, 0)
 
 
-def _spread(values: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
+def _spread(
+    values: ArrayLike, shape: tuple[int, ...], name: str, *, is_signed: bool = False
+) -> NDArray[np.float64]:
     array = np.asarray(values, np.float64)
+    _check_values(array, name, is_signed=is_signed)
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
         raise ValueError(
             f"{name} must be a number or of shape {shape}, got shape {array.shape}"
         ) from None
+
+
+def _check_values(array: NDArray, name: str, *, is_signed: bool = False) -> None:
+    is_wrong = ~np.isfinite(array) if is_signed else ~(np.isfinite(array) & (array >= 0))
+    if is_wrong.any():
+        what = "finite" if is_signed else "finite and not negative"
+        raise ValueError(f"{name} must be {what}, got {array[is_wrong][0]}")
 
 
 class BaumWelch:
@@ -115,6 +133,15 @@ class BaumWelch:
         Added to the diagonal of a covariance that is singular.
     n_jobs : int or None
         Threads.
+    singular : iterable of int, default=()
+        States whose covariance was singular at the start.
+
+    Attributes
+    ----------
+    empty_states : list of int
+        States that no frame belonged to in the last M-step.
+    singular : set of int
+        States whose covariance has had to be widened.
     """
 
     def __init__(
@@ -128,6 +155,7 @@ class BaumWelch:
         learned: str,
         min_covar: float,
         n_jobs: int | None,
+        singular: Iterable[int] = (),
     ) -> None:
         self._present = start
         self._sequences = sequences
@@ -139,6 +167,7 @@ class BaumWelch:
         self._min_covar = min_covar
         self._n_jobs = n_jobs
         self.empty_states: list[int] = []
+        self.singular = set(singular)
 
     def parameters(self) -> Parameters:
         """Return the present parameters."""
@@ -155,7 +184,7 @@ class BaumWelch:
         chain, gaussians = self._present.chain, self._present.gaussians
         emissions = GaussianEmissions(gaussians, self._sequences, self._frame_weight)
         starts = self._sequences.starts
-        sum_bytes = emissions.new_sums().nbytes
+        sum_bytes = emissions.new_sums().nbytes + chain.transmat.nbytes
         scores, transitions, sinks = smooth(
             chain,
             emissions,
@@ -165,7 +194,8 @@ class BaumWelch:
             max_tasks=max(1, min(_MAX_TASKS, int(_MAX_SUM_BYTES / sum_bytes))),
             n_jobs=self._n_jobs,
         )
-        impossible = np.flatnonzero(~np.isfinite(scores))
+        counts = self._weights > 0
+        impossible = np.flatnonzero(~np.isfinite(scores) & counts)
         if impossible.size:
             raise ValueError(
                 f"sequences {_list(impossible)} of X are impossible under the present parameters: "
@@ -176,7 +206,7 @@ class BaumWelch:
         for sink in sinks[1:]:
             total.add(sink)
         statistics = Statistics(total.first, transitions, emissions.moments(total.moments))
-        return statistics, float(np.dot(self._weights, scores))
+        return statistics, float(np.dot(self._weights[counts], scores[counts]))
 
     def maximisation(self, statistics: Statistics) -> None:
         """Take on the parameters that are best for the statistics and the priors."""
@@ -195,9 +225,11 @@ class BaumWelch:
             means = _best_means(means, counts, moments.means, priors)
         if "c" in self._learned:
             covariances = self._best_covariances(means, counts, moments)
-        self._present = Parameters(
-            Chain(startprob, transmat), self._make_gaussians(means, covariances)
+        gaussians, singular = regular_gaussians(
+            means, covariances, gaussians.covariance_type, self._min_covar
         )
+        self.singular.update(singular)
+        self._present = Parameters(Chain(startprob, transmat), gaussians)
 
     def _best_covariances(
         self, means: NDArray, counts: NDArray, moments: GaussianMoments
@@ -222,30 +254,6 @@ class BaumWelch:
         variances = (priors.covars + scatter) / np.maximum(count, _LEAST_COUNT)
         return variances.mean(axis=1) if kind == "spherical" else variances
 
-    def _make_gaussians(self, means: NDArray, covariances: NDArray) -> Gaussians:
-        kind = self._present.gaussians.covariance_type
-        try:
-            return Gaussians.from_covariances(means, covariances, kind)
-        except ValueError:
-            if self._min_covar == 0:
-                raise
-        singular = _singular(covariances, kind)
-        widened = covariances.copy()
-        if kind in ("full", "tied"):
-            largest = np.abs(covariances[singular]).max(axis=(-1, -2), keepdims=True)
-            least = np.maximum(self._min_covar, 10 * _SINGULAR * largest)
-            widened[singular] += least * np.eye(means.shape[1])
-        else:
-            widened[singular] += self._min_covar
-        which = "the tied covariance" if kind == "tied" else f"states {_list(singular)}"
-        warnings.warn(
-            f"singular covariance of {which}: min_covar, {self._min_covar:g}, was added to the "
-            "variances; decrease n_components or increase covars_prior",
-            SingularCovarianceWarning,
-            stacklevel=2,
-        )
-        return Gaussians.from_covariances(means, widened, kind)
-
 
 def _update(old: NDArray, prior: NDArray, counts: NDArray) -> NDArray:
     """Return probabilities, in rows: those that were 0 stay it, rows without counts stay."""
@@ -264,16 +272,6 @@ def _best_means(old: NDArray, counts: NDArray, means: NDArray, priors: Priors) -
 
 def _squares(vectors: NDArray, is_matrix: bool) -> NDArray:
     return vectors[:, :, np.newaxis] * vectors[:, np.newaxis] if is_matrix else vectors**2
-
-
-def _singular(covariances: NDArray, kind: str) -> Any:
-    """Return an index of the singular ones."""
-    if kind == "tied":
-        return ...
-    if kind == "full":
-        values = np.linalg.eigvalsh(covariances)
-        return np.flatnonzero(~(values[:, 0] > _SINGULAR * values[:, -1]))
-    return np.flatnonzero(~(covariances.reshape(len(covariances), -1) > 0).all(axis=1))
 
 
 def _list(indices: Any) -> str:

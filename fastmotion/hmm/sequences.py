@@ -13,7 +13,10 @@ from sklearn.utils.validation import validate_data
 from fastmotion.core.validation import as_real_array
 from fastmotion.em.missing import has_missing
 
-__all__ = ["FrameSequences", "check_no_lengths", "check_sequences", "check_weights"]
+__all__ = ["FrameSequences", "check_no_lengths", "check_range", "check_sequences", "check_weights"]
+
+# Variances of greater values would leave the range of the dtype.
+_LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,17 @@ class FrameSequences:
         if (sequence_weight == 1).all():
             return None
         return np.repeat(sequence_weight, self.lengths)
+
+    def without_idle(self, row_weight: NDArray | None) -> FrameSequences:
+        """Return sequences whose frames of weight 0 hold what a frame that counts does.
+
+        Whatever they held is not to count, and might overflow.
+        """
+        if row_weight is None or row_weight.all():
+            return self
+        frames = self.frames.copy()
+        frames[row_weight == 0] = frames[np.argmax(row_weight > 0)]
+        return FrameSequences(frames, self.stops)
 
     def __len__(self) -> int:
         return len(self.stops)
@@ -138,6 +152,24 @@ def _check_stops(lengths: ArrayLike | None, n_frames: int) -> NDArray[np.int64]:
             f"lengths must add up to the number of frames in X, {n_frames}, got {total}"
         )
     return stops
+
+
+def check_range(sequences: FrameSequences) -> None:
+    """Raise if variances of the frames would overflow.
+
+    Raises
+    ------
+    ValueError
+        A value is too large.
+    """
+    frames = sequences.frames
+    limit = _LARGEST[frames.dtype]
+    low, high = np.fmin.reduce(frames, axis=None), np.fmax.reduce(frames, axis=None)
+    if max(-low, high) > limit:
+        raise ValueError(
+            f"X holds values from {low:g} to {high:g}, whose squares overflow {frames.dtype}; "
+            f"scale it so that none is beyond {limit:g}"
+        )
 
 
 def check_no_lengths(y: Any, sequences: FrameSequences) -> None:

@@ -23,14 +23,19 @@ def assert_sound(model, X):
         assert np.isfinite(getattr(model, name)).all(), name
     np.testing.assert_allclose(model.startprob_.sum(), 1)
     np.testing.assert_allclose(model.transmat_.sum(axis=1), 1)
-    assert (np.linalg.eigvalsh(model.covars_) > 0).all()
+    deviations = np.sqrt(np.diagonal(model.covars_, axis1=1, axis2=2))
+    correlations = model.covars_ / deviations[:, :, np.newaxis] / deviations[:, np.newaxis]
+    assert (np.linalg.eigvalsh(correlations) > 0).all()
     assert np.isfinite(model.score(X))
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
     assert set(model.predict(X)) <= set(range(model.n_components))
 
 
+HARD = ["duplicates", "constant column", "outliers", "far outliers", "multiples", "one value"]
+
+
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
-@pytest.mark.parametrize("case", ["duplicates", "constant column", "outliers", "one value"])
+@pytest.mark.parametrize("case", HARD)
 def test_degenerate_data(X, kind, case):
     if case == "duplicates":
         X = np.repeat(X[:4], 15, axis=0)
@@ -38,6 +43,10 @@ def test_degenerate_data(X, kind, case):
         X[:, 1] = 7.5
     elif case == "outliers":
         X[[3, 40]] = 1e8
+    elif case == "far outliers":
+        X[[3, 40]] = 1e12
+    elif case == "multiples":
+        X = np.c_[1e8 * X[:, 0], 3e8 * X[:, 0]]
     else:
         X[:] = 3.0
     with warnings.catch_warnings():
@@ -137,8 +146,94 @@ def test_values_beyond_all_densities(X):
     assert np.isnan(posteriors).all()
     with pytest.warns(RuntimeWarning, match="impossible"):
         model.decode(far, algorithm="map")
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float64", 1e101), ("float32", -1e17)])
+def test_values_whose_squares_overflow(X, dtype, value):
+    X = X.astype(dtype)
+    X[7] = value
+    with pytest.raises(ValueError, match=f"whose squares overflow {dtype}; scale it"):
+        GaussianHMM(2).fit(X)
+
+
+def forbid_the_second_sequence(X):
+    """Return a model of two states that never change, and sequences of which one has both."""
+    model = GaussianHMM(2, init_params="", n_iter=3)
+    model.startprob_, model.transmat_ = [1, 0], np.eye(2)
+    model.means_, model.covars_ = [[0, 0], [1e3, 1e3]], np.full((2, 2), 1e-290)
+    return model, np.r_[np.zeros((20, 2)), 1e40 + X[:20]]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_impossible_sequence(X):
+    model, frames = forbid_the_second_sequence(X)
     with pytest.raises(ValueError, match="sequences 1 of X are impossible"):
-        model.set_params(init_params="").fit(np.r_[X, far], lengths=[60, 60])
+        model.fit(frames, lengths=[20, 20])
+    # What weighs nothing may be impossible.
+    model, frames = forbid_the_second_sequence(X)
+    model.fit(frames, lengths=[20, 20], sample_weight=[1, 0])
+    np.testing.assert_allclose(model.means_[0], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("value", [0.0, 1e200, np.nan])
+def test_what_weighs_nothing_may_hold_anything(X, kind, value):
+    weight = np.r_[np.zeros(2), np.ones(58)]
+    model = GaussianHMM(2, kind, random_state=0)
+    expected = model.fit(X, sample_weight=weight).means_
+    X[:2] = value
+    np.testing.assert_allclose(model.fit(X, sample_weight=weight).means_, expected, rtol=1e-8)
+    weight = [0.0, 1.0]
+    expected = model.fit(X[20:]).means_
+    X[:20] = value
+    fitted = model.fit(X, lengths=[20, 40], sample_weight=weight)
+    np.testing.assert_allclose(fitted.means_, expected, rtol=1e-8)
+
+
+def test_a_fit_that_fails_changes_nothing(X):
+    model = GaussianHMM(2, random_state=0)
+    with pytest.raises(ValueError, match="scale it"):
+        model.fit(1e101 * X)
+    assert {name for name in vars(model) if name.endswith("_")} == set()
+    before = dict(vars(model.fit(X)))
+    frames = np.c_[X, X][:, :3]
+    frames[3] = 1e150
+    with pytest.raises(ValueError, match="scale it"):
+        model.fit(frames)
+    assert vars(model) == before
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_an_outlier_takes_no_digits_from_the_others(X, kind):
+    X[20] = 1e12
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularCovarianceWarning)
+        model = GaussianHMM(2, kind, covars_prior=0, random_state=0).fit(X)
+    ordinary = np.delete(X, 20, axis=0)
+    nearest = model.means_[np.abs(model.means_).sum(axis=1).argmin()]
+    np.testing.assert_allclose(nearest, ordinary.mean(axis=0), rtol=1e-9)
+
+
+def test_a_fit_warns_once_and_names_its_caller(X):
+    pytest.importorskip("sklearn", minversion="1.9")  # older ones wrap `fit` less
+    X[:, 1] = 7.5
+    with pytest.warns(SingularCovarianceWarning) as caught:
+        GaussianHMM(2, "full", covars_prior=0, random_state=0).fit(X)
+    assert [w.filename for w in caught if w.category is SingularCovarianceWarning] == [__file__]
+
+
+def test_warnings_name_the_caller(X):
+    model = GaussianHMM(2, random_state=0).fit(X)
+    X[7] = 1e200
+    for method in (model.predict_proba, model.score_samples):
+        with pytest.warns(RuntimeWarning, match="impossible") as caught:
+            method(X)
+        assert caught[0].filename == __file__
+    model.algorithm = "map"
+    for method in (model.predict, model.decode):
+        with pytest.warns(RuntimeWarning, match="impossible") as caught:
+            method(X)
+        assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, bool, np.float16, np.float32, "O"])
@@ -282,6 +377,7 @@ def test_wrong_weights(X, weight, message):
         ("transmat_", [0.5, 0.5], r"transmat_ must have shape \(2, 2\)"),
         ("means_", np.zeros((3, 2)), r"means_ must have shape .* \(2, 2\), got \(3, 2\)"),
         ("means_", np.zeros((2, 3)), r"\(2, 2\), got \(2, 3\)"),
+        ("means_", [[0, 0], [np.nan, 0]], "means_ must be finite, got nan"),
     ],
 )
 def test_wrong_attributes(X, name, value, message):
@@ -334,6 +430,12 @@ def test_covariances_of_other_features(X):
         {"startprob_prior": [1.0, 1.0, 1.0]},
         {"means_prior": np.zeros((3, 2))},
         {"covars_prior": np.zeros((5, 5))},
+        {"startprob_prior": [-5.0, 1.0]},
+        {"transmat_prior": np.inf},
+        {"means_prior": np.nan},
+        {"means_weight": [-1.0, 1.0]},
+        {"covars_prior": [[1.0, np.nan], [1.0, 1.0]]},
+        {"covars_weight": [np.nan, 1.0]},
         {"device": "gpu"},
         {"n_jobs": 0},
     ],
@@ -344,6 +446,15 @@ def test_wrong_parameters(X, parameters):
     model = GaussianHMM(**{"n_components": 2, **parameters})
     with pytest.raises(ValueError, match=name):
         model.fit(np.tile(X, (400, 1)), lengths=[60] * 400)
+
+
+def test_priors_of_matrices(X):
+    with pytest.raises(ValueError, match="covars_weight must be one number .* 'tied'"):
+        GaussianHMM(2, "tied", covars_weight=[1, 100]).fit(X)
+    with pytest.raises(ValueError, match="diagonals of covars_prior must be .* not negative"):
+        GaussianHMM(2, "tied", covars_prior=-np.eye(2)).fit(X)
+    # Off the diagonal a number may be negative.
+    GaussianHMM(2, "tied", covars_prior=[[2, -1], [-1, 2]], random_state=0).fit(X)
 
 
 def test_features_must_be_those_of_the_fit(X):
