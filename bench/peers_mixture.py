@@ -56,10 +56,9 @@ class Start:
         return matrix if covariance_type == "tied" else np.tile(matrix, (self.n_components, 1, 1))
 
     def precisions(self, covariance_type: str) -> np.ndarray:
-        inverse = Start(self.means, 1 / self.variances)
         if covariance_type == "spherical":
             return 1 / self.covariances(covariance_type)
-        return inverse.covariances(covariance_type)
+        return Start(self.means, 1 / self.variances).covariances(covariance_type)
 
 
 @contextmanager

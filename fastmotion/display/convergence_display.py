@@ -240,7 +240,7 @@ class ConvergenceDisplay:
         if not bounds or any(bound.ndim != 1 or not len(bound) for bound in bounds):
             raise ValueError(
                 f"kind={kind!r} needs lower_bounds of shape (n_iter,) of each fit, got shapes "
-                f"{[bound.shape for bound in bounds]}; fit first, by more than one iteration."
+                f"{[bound.shape for bound in bounds]}; fit first."
             )
         if kind == "gap":
             largest = max(bound.max() for bound in bounds)

@@ -65,7 +65,7 @@ class MixtureDisplay:
 
     See Also
     --------
-    ConvergenceDisplay : How the fit rose, and how the number of components was found.
+    ConvergenceDisplay : How the fit's lower bound rose, and how the number of components was found.
     fastmotion.mixture.GaussianMixture : A mixture fitted to data.
     fastmotion.hmm.GaussianHMM : Its states can be drawn too.
 
@@ -292,8 +292,12 @@ class MixtureDisplay:
     def _draw_samples(
         self, X: NDArray, color: str | NDArray, kwargs: Mapping[str, Any] | None
     ) -> None:
-        style = {"s": 6, "alpha": 0.6, "linewidths": 0, "color": color}
-        self.scatter_ = self.ax_.scatter(*X.T, **(style | dict(kwargs or {})))
+        collections = import_optional(
+            "matplotlib.collections", extra="plot", purpose="drawing mixtures"
+        )
+        style = {"s": 6, "alpha": 0.6, "linewidth": 0, "color": color}
+        style = _merge_styles(style, kwargs, collections.PathCollection)
+        self.scatter_ = self.ax_.scatter(*X.T, **style)
 
     def _draw_ellipses(
         self,
@@ -311,10 +315,9 @@ class MixtureDisplay:
             minor, major = np.sqrt(variances.clip(0))
             angle = math.degrees(math.atan2(directions[1, 1], directions[0, 1]))
             style = {"angle": angle, "fill": False, "edgecolor": color, "linewidth": 1.5}
+            style = _merge_styles(style, kwargs, patches.Ellipse)
             for radius in radii:
-                ellipse = patches.Ellipse(
-                    mean, 2 * radius * major, 2 * radius * minor, **(style | dict(kwargs or {}))
-                )
+                ellipse = patches.Ellipse(mean, 2 * radius * major, 2 * radius * minor, **style)
                 self.ellipses_.append(self.ax_.add_patch(ellipse))
         self.ax_.autoscale_view()
 
@@ -420,6 +423,16 @@ def _time_shares(model: Any) -> NDArray[np.float64]:
     return np.asarray(model.startprob_, float) @ transitions
 
 
+def _merge_styles(
+    style: Mapping[str, Any], kwargs: Mapping[str, Any] | None, artist: type
+) -> dict[str, Any]:
+    """Return a caller's keywords for an artist, and of `style` what they leave open."""
+    cbook = import_optional("matplotlib.cbook", extra="plot", purpose="drawing mixtures")
+    given = cbook.normalize_kwargs(dict(kwargs or {}), artist)
+    settled = {"color", "edgecolor"} if given.keys() & {"c", "color"} else set()
+    return {key: value for key, value in style.items() if key not in settled} | given
+
+
 def _indices(
     estimator: Any, columns: int | str | Sequence[int | str] | None, n_features: int
 ) -> list[int]:
@@ -430,7 +443,8 @@ def _indices(
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     known: dict[int | str, int] = {i: i for i in range(n_features)}
     known |= {name: i for i, name in enumerate(names)}
-    if not all(column in known for column in wanted):
+    # True would be 1.
+    if not all(column in known and not isinstance(column, bool) for column in wanted):
         raise ValueError(
             f"columns must be indices from 0 to {n_features - 1}"
             f"{f' or names of {names}' if names else ''}, got {columns!r}."

@@ -28,6 +28,8 @@ _MOST = 2**18
 # Even for a single state, frames enough to make a call worth its while.
 _LEAST_FRAMES = 512
 _MAX_TASKS = 32
+# Bytes that the transitions of all tasks may take together.
+_MAX_SUM_BYTES = 24e6
 
 Consume = Callable[[slice, NDArray], None]
 
@@ -172,10 +174,13 @@ class _Scaled:
         self._alphas = np.empty((n_frames, chain.n_states))
         self._scales = np.empty(n_frames)
         self._after = np.empty(chain.n_states)
-        self._ratios = np.zeros((chain.n_states, chain.n_states))
+
+    @cached_property
+    def _ratios(self) -> NDArray:
+        return np.zeros((self._chain.n_states, self._chain.n_states))
 
     def begin(self) -> NDArray:
-        """Return what enters the first frame of a sequence."""
+        """Return what enters the first frame of a sequence, of which nothing is neglected yet."""
         return np.append(self._chain.startprob, 0.0)
 
     def forward(self, densities: NDArray, stops: NDArray, begin: NDArray) -> tuple[Any, NDArray]:
@@ -211,7 +216,11 @@ class _Logarithmic:
         self._chain = chain
         self._log_alphas = np.empty((n_frames, chain.n_states))
         self._after = np.empty(chain.n_states)
-        self.transitions = np.zeros((chain.n_states, chain.n_states))
+
+    @cached_property
+    def transitions(self) -> NDArray:
+        """Expected numbers of transitions."""
+        return np.zeros((self._chain.n_states, self._chain.n_states))
 
     def begin(self) -> NDArray:
         return self._chain.log_startprob
@@ -272,24 +281,32 @@ def _forward_backward(
 
 
 def _smooth_job(
-    chain: Chain, emissions: Emissions, job: _Job, weights: NDArray, consume: Consume | None
-) -> tuple[NDArray, NDArray]:
-    """Return the log-likelihoods of a job's sequences, and their numbers of transitions."""
+    chain: Chain,
+    emissions: Emissions,
+    job: _Job,
+    weights: NDArray,
+    consume: Consume | None,
+    transitions: NDArray,
+) -> NDArray:
+    """Return the log-likelihoods of a job's sequences; add their transitions if consumed."""
     n_frames = max(span.n_frames for span in job.spans)
     scaled = _Scaled(chain, n_frames)
     result = _forward_backward(scaled, emissions, job, weights, consume)
     if np.isfinite(result).all():
-        return result, scaled.transitions
+        if consume is not None:
+            transitions += scaled.transitions
+        return result
     if not job.is_single:
         parts = [
-            _smooth_job(chain, emissions, part, weights[i : i + 1], consume)
+            _smooth_job(chain, emissions, part, weights[i : i + 1], consume, transitions)
             for i, part in enumerate(job.split())
         ]
-        counts = np.sum([part[1] for part in parts], axis=0)
-        return np.concatenate([part[0] for part in parts]), counts
+        return np.concatenate(parts)
     logarithmic = _Logarithmic(chain, n_frames)
     result = _forward_backward(logarithmic, emissions, job, weights, consume)
-    return result, logarithmic.transitions
+    if consume is not None:
+        transitions += logarithmic.transitions
+    return result
 
 
 def smooth(
@@ -325,26 +342,26 @@ def smooth(
     log_likelihoods : ndarray of shape (n_sequences,)
         Minus infinity for an impossible sequence.
     transitions : ndarray of shape (n_states, n_states)
-        Weighted expected numbers of transitions.
+        Weighted expected numbers of transitions; zeros where the sinks are None.
     sinks : list
         In the order of sequences.
     """
     weights = np.ones(len(stops)) if weights is None else weights
+    max_tasks = max(1, min(max_tasks, int(_MAX_SUM_BYTES / chain.transmat.nbytes)))
 
     def run(jobs: list[_Job]) -> tuple[list[NDArray], NDArray, Any]:
         sink = new_sink()
-        scores, transitions = [], np.zeros((chain.n_states, chain.n_states))
-        for job in jobs:
-            part = weights[job.sequences]
-            score, counts = _smooth_job(chain, emissions, job, part, sink)
-            scores.append(score)
-            transitions += counts
+        transitions = np.zeros_like(chain.transmat)
+        scores = [
+            _smooth_job(chain, emissions, job, weights[job.sequences], sink, transitions)
+            for job in jobs
+        ]
         return scores, transitions, sink
 
     done = thread_map(run, _tasks(stops, chain.n_states, max_tasks), n_jobs=n_jobs)
     scores = np.concatenate([score for part in done for score in part[0]])
-    transitions = np.zeros((chain.n_states, chain.n_states))
-    for part in done:
+    transitions = done[0][1]
+    for part in done[1:]:
         transitions += part[1]
     return scores, transitions, [part[2] for part in done]
 

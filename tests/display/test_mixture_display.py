@@ -282,12 +282,23 @@ def test_a_search_shows_what_it_found(X):
     np.testing.assert_array_equal(display.weights, search.best_estimator_.weights_)
 
 
+def test_samples_may_be_coloured_by_values():
+    values = np.linspace(0, 1, len(MEANS))
+    display = MixtureDisplay(WEIGHTS, MEANS, COVARIANCES, X=MEANS)
+    display.plot(scatter_kwargs={"c": values, "linewidths": 2})
+    np.testing.assert_array_equal(display.scatter_.get_array(), values)
+    assert display.scatter_.get_linewidth() == [2]
+
+
 def test_own_axes_and_properties():
     _, ax = plt.subplots()
     display = MixtureDisplay(WEIGHTS, MEANS, COVARIANCES)
     assert display.plot(ax, ellipse_kwargs={"edgecolor": "red", "linestyle": ":"}) is display
     assert display.ax_ is ax and display.figure_ is ax.figure
     assert {e.get_linestyle() for e in display.ellipses_} == {":"}
+    display.plot(ax, ellipse_kwargs={"color": "red", "lw": 4})
+    assert {e.get_edgecolor() for e in display.ellipses_} == {(1.0, 0.0, 0.0, 1.0)}
+    assert {e.get_linewidth() for e in display.ellipses_} == {4}
     assert display.plot(level=[]).ellipses_ == []
 
 
@@ -301,6 +312,7 @@ def fitted(X):
         (lambda X: MixtureDisplay.from_estimator(GaussianMixture()), "GaussianMixture has neither"),
         (lambda X: MixtureDisplay.from_estimator(fitted(X), columns=(0, 3)), r"0 to 2, got \(0, 3"),
         (lambda X: MixtureDisplay.from_estimator(fitted(X), columns="hip"), "0 to 2, got 'hip'"),
+        (lambda X: MixtureDisplay.from_estimator(fitted(X), columns=(True, False)), "got .True"),
         (lambda X: MixtureDisplay.from_estimator(fitted(X), columns=(0, 1, 2)), "two .*, got 3"),
         (lambda X: MixtureDisplay.from_estimator(fitted(X), columns=()), "two .*, got 0"),
         (lambda X: MixtureDisplay.from_estimator(fitted(X), level=1.0), "0 and 1, got 1.0"),

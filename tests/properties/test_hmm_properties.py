@@ -1,10 +1,12 @@
 """What must hold for hidden Markov models whatever the data."""
 
+from unittest import mock
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmotion.hmm import GaussianHMM
+from fastmotion.hmm import GaussianHMM, recursions
 from tests.reference import hmm as reference
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -100,6 +102,12 @@ def test_states_may_be_numbered_otherwise(seed, n_states, kind, lengths):
 @FEW
 @given(SEEDS, STATES, KINDS, LENGTHS)
 def test_lists_lengths_and_threads_are_one(seed, n_states, kind, lengths):
+    # Enough work for several tasks.
+    with mock.patch.multiple(recursions, _LEAST_FRAMES=1, _GATHERED=8, _MOST=64):
+        check_lists_lengths_and_threads(seed, n_states, kind, lengths)
+
+
+def check_lists_lengths_and_threads(seed, n_states, kind, lengths):
     rng = np.random.default_rng(seed)
     model, X = random_model(rng, n_states, kind, n_jobs=1), random_data(rng, lengths)
     other = copy_of(model, n_jobs=2)

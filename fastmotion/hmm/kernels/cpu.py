@@ -238,7 +238,6 @@ def forward(densities, stops, begin, transmat, alphas, scales, log_likelihoods, 
     first = 0
     for s in range(len(stops)):
         stop = stops[s]
-        # Until they are scaled by `_forward`, scales hold the offsets of the log-densities.
         offsets = np.empty(stop - first)
         _exponentiate(densities[first:stop], offsets)
         log_likelihoods[s] = _forward(
