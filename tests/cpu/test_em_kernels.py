@@ -8,8 +8,11 @@ from fastmotion.core.compile import cpu_kernel
 from fastmotion.em.gaussians import Gaussians
 from fastmotion.em.kernels import cpu
 from fastmotion.em.kernels.factors import precision_factors
-from fastmotion.em.kernels.scalar import exp_of_negative
+from fastmotion.em.kernels.missing import add_moments_of_patterns, log_densities_of_patterns
+from fastmotion.em.kernels.scalar import HALF_LOG_2_PI, exp_of_negative
 from fastmotion.em.passes import GaussianPasses
+
+DTYPES = [np.float32, np.float64]
 
 
 @cpu_kernel(fastmath="contract")
@@ -33,6 +36,11 @@ def test_exponential():
     assert error.max() < 2.5
     assert exponential_of(np.array([0.0, -0.0])).tolist() == [1.0, 1.0]
     assert (exponential_of(x[:20_000]) <= 1).all()
+
+
+def test_half_of_log_two_pi():
+    assert 0.5 * np.log(2 * np.pi) == HALF_LOG_2_PI
+    assert isinstance(HALF_LOG_2_PI, np.float64)
 
 
 def test_exponential_of_what_is_too_small():
@@ -65,20 +73,24 @@ def test_a_row_of_no_density_belongs_to_nobody():
     np.testing.assert_array_equal(norm, [-np.inf, -5])
 
 
-def some_passes(covariance_type, n_components=3, n_features=5):
+def some_passes(covariance_type, dtype, n_components=3, n_features=5):
     rng = np.random.default_rng(0)
     covariances = np.ones(n_components)
     if covariance_type == "full":
         covariances = np.repeat(np.eye(n_features)[None], n_components, axis=0) + 0.2
     means = rng.normal(size=(n_components, n_features))
     gaussians = Gaussians.from_covariances(means, covariances, covariance_type)
-    return GaussianPasses(gaussians, log_weights=np.log(np.full(n_components, 1 / n_components)))
+    log_weights = np.log(np.full(n_components, 1 / n_components))
+    passes = GaussianPasses(gaussians, log_weights=log_weights, dtype=dtype)
+    assert passes._dtype == dtype
+    return passes
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "spherical"])
-def test_a_sample_does_not_see_its_block(rng, covariance_type):
-    passes = some_passes(covariance_type)
-    X = rng.normal(size=(2 * cpu.BLOCK + 9, 5))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_sample_does_not_see_its_block(rng, covariance_type, dtype):
+    passes = some_passes(covariance_type, dtype)
+    X = rng.normal(size=(2 * cpu.BLOCK + 9, 5)).astype(dtype)
     whole = np.empty((len(X), 3))
     passes.log_densities(X, whole)
     for row in (0, cpu.BLOCK - 1, cpu.BLOCK, len(X) - 1):
@@ -88,10 +100,11 @@ def test_a_sample_does_not_see_its_block(rng, covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "spherical"])
-def test_nothing_is_left_of_the_block_before(rng, covariance_type):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_is_left_of_the_block_before(rng, covariance_type, dtype):
     # The second block holds three samples; those of the first are far away.
-    passes = some_passes(covariance_type)
-    X = rng.normal(size=(cpu.BLOCK + 3, 5))
+    passes = some_passes(covariance_type, dtype)
+    X = rng.normal(size=(cpu.BLOCK + 3, 5)).astype(dtype)
     X[: cpu.BLOCK] += 1e3
     weight = np.ones(len(X))
     weight[: cpu.BLOCK] = 0
@@ -106,11 +119,13 @@ def test_nothing_is_left_of_the_block_before(rng, covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "spherical"])
-def test_padding_of_components_stays_empty(rng, covariance_type):
-    passes = some_passes(covariance_type)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_padding_of_components_stays_empty(rng, covariance_type, dtype):
+    passes = some_passes(covariance_type, dtype)
     sums = passes.new_sums()
-    passes.add_statistics(rng.normal(size=(300, 5)), np.ones(300), sums)
-    passes.add_moments(rng.normal(size=(300, 5)), rng.random((300, 3)), sums)
+    passes.add_statistics(rng.normal(size=(300, 5)).astype(dtype), np.ones(300), sums)
+    shares = rng.random((300, 3)).astype(dtype)
+    passes.add_moments(rng.normal(size=(300, 5)).astype(dtype), shares, sums)
     assert sums.counts[3:].tolist() == [0.0]
     assert not sums.first[3:].any() and not sums.first[:, 5:].any()
 
@@ -144,6 +159,19 @@ def test_matrices_that_have_no_factor(rng, place, value, component):
     covariances = some_covariances(rng, 3, 4)
     covariances[component][place] = value
     assert precision_factors(covariances, np.zeros_like(covariances)) == component
+
+
+def test_a_pivot_that_rounding_made_negative_is_raised():
+    X = np.array([[0.0, 1e-3, np.nan], [0.5, 0.5, np.nan]])
+    covariances = np.ones((1, 3, 3))
+    covariances[0, 0, 1] = covariances[0, 1, 0] = 1 + 1e-14
+    covariances[0, 2, 2] = 2
+    starts, means, out = np.array([0, 2]), np.zeros((1, 3)), np.empty((2, 1))
+    log_densities_of_patterns(X, starts, means, covariances, np.zeros(1), out)
+    assert np.isfinite(out).all() and out[0, 0] < -1e5 < 0 < out[1, 0]
+    counts, first, second = np.zeros(1), np.zeros((1, 3)), np.zeros((1, 3, 3))
+    add_moments_of_patterns(X, starts, means, covariances, np.ones((2, 1)), counts, first, second)
+    assert np.isfinite(first).all() and np.isfinite(second).all()
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-8, 1.0, 1e8, 1e200])

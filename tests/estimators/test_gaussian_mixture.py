@@ -402,4 +402,5 @@ def test_no_array_of_samples_by_components_is_made(case, init_params):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < n_samples * n_components * 8 / 2
+    # Beside some numbers for each sample, blocks of a fixed size for each thread.
+    assert peak < n_samples * n_components * 8 / 3

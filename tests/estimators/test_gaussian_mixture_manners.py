@@ -328,6 +328,12 @@ def test_weights_are_routed(X, rng):
         np.testing.assert_array_equal(pipeline[-1].means_, expected.means_)
         asked = mixture.set_partial_fit_request(sample_weight=True).get_metadata_routing()
         assert asked.partial_fit.requests == {"sample_weight": True}
+        search = GridSearchCV(
+            mixture.set_score_request(sample_weight=True), {"n_components": [1, 3]}, cv=2
+        ).fit(X, sample_weight=weight)
+        half = clone(mixture).fit(X[:100], sample_weight=weight[:100])
+        expected = half.score(X[100:], sample_weight=weight[100:])
+        assert search.cv_results_["split1_test_score"][1] == pytest.approx(expected, rel=1e-9)
         with pytest.raises(ValueError, match="sample_weight"):
             make_pipeline(StandardScaler(), GaussianMixture()).fit(X, sample_weight=weight)
 

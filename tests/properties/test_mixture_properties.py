@@ -138,12 +138,28 @@ def test_threads_do_not_matter(problem, n_jobs):
 
 
 @some
-@given(problem=problems(), factor=st.floats(1e-3, 1e3))
-def test_the_scale_of_weights_does_not_matter(problem, factor):
+@given(problem=problems(), power=st.integers(-30, 30))
+def test_the_scale_of_weights_does_not_matter(problem, power):
     X, weight, start, covariance_type = problem
-    plain, scaled = fitted(*problem), fitted(X, factor * weight, start, covariance_type)
+    plain, scaled = fitted(*problem), fitted(X, 10.0**power * weight, start, covariance_type)
     np.testing.assert_allclose(scaled.lower_bounds_, plain.lower_bounds_, rtol=1e-9, atol=1e-9)
     assert_mixtures(reference.of(scaled), reference.of(plain))
+
+
+@some
+@given(problem=problems(), n_blanks=st.integers(0, 5))
+def test_scores_are_weighted_means_of_what_is_known(problem, n_blanks):
+    X, weight, start, covariance_type = problem
+    mixture = fitted(*problem)
+    expected = weight @ reference.expectation(X, reference.of(mixture))[0]
+    blanks = np.full((n_blanks, X.shape[1]), np.nan)
+    X, weights = np.concatenate([X, blanks]), np.append(weight, np.ones(n_blanks))
+    score = mixture.score(X, sample_weight=weights)
+    assert score == pytest.approx(expected / weight.sum(), rel=1e-9, abs=1e-9)
+    penalties = [
+        getattr(mixture, name)(X, sample_weight=weights) + 2 * expected for name in ("bic", "aic")
+    ]
+    assert penalties[0] / penalties[1] == pytest.approx(np.log(weight.sum()) / 2, rel=1e-6)
 
 
 @some
