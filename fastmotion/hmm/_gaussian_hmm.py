@@ -76,7 +76,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     A chain of hidden states, each of which emits frames of its own normal distribution. The
     parameters are those that Baum and Welch's algorithm, expectation-maximisation, finds [1]_.
     Interface and results are those of hmmlearn's class of that name, but that `lengths` is passed
-    by keyword.
+    by keyword; the user guide lists what else differs.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         "spherical" also of shape (n_components, n_features)). A number is added to all entries of
         a matrix, as in hmmlearn.
     covars_weight : float or array_like of shape (n_components,), default=1
-        How many frames that prior counts for, and 1 (diag, spherical) or `n_features` more.
+        How many frames that prior counts for, and 1 (diag, spherical) or `n_features` more. One
+        number for "tied".
     algorithm : {"viterbi", "map"}, default="viterbi"
         What `decode` and `predict` find: the most probable path, or the most probable state of
         each frame.
@@ -313,6 +314,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             Not negative. A sequence of weight 2 counts as two equal sequences. Frames cannot be
             repeated in a sequence, so their weights are exponents of their densities: a frame of
             weight 2 counts as two measurements of one hidden state, one of weight 0 as missing.
+            What weighs nothing may hold any finite number.
             Where there are as many sequences as frames, the weights are those of sequences.
 
         Returns
@@ -325,15 +327,16 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             An argument does not hold real numbers.
         ValueError
             A parameter is out of range, shapes do not match, a sequence is empty, a number is
-            infinite, or there are fewer frames than states; or a sequence is impossible under the
-            parameters that the fit begins with.
+            infinite or beyond 1e100 (1e16 in float32), or there are fewer frames than states; or a
+            sequence is impossible under the parameters that the fit begins with; or a covariance
+            is singular and `min_covar` is 0. The model stays as it was.
 
         Warns
         -----
         sklearn.exceptions.ConvergenceWarning
             No frame belongs to some state.
-        fastmotion.em.gaussians.SingularCovarianceWarning
-            A covariance became singular.
+        fastmotion.mixture.SingularCovarianceWarning
+            A covariance was or became singular.
         """
         self._check_letters()
         device = self._resolve_device(X)

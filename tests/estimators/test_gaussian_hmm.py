@@ -398,6 +398,16 @@ def test_ways_to_pass_sequences(rng):
     assert model.score(X) == pytest.approx(sum(model.score(x) for x in X), rel=1e-12)
 
 
+def test_what_the_suite_of_hmmlearn_builds_on(data):
+    # tests/peers, which need a download, replace or call these.
+    model = GaussianHMM(3, random_state=0)
+    model._initialise(data.X)
+    model._parameters()
+    sequences, chain, emissions = model._prepare(data.X, data.lengths)
+    assert len(sequences) == len(data.lengths) and chain.n_states == 3
+    assert callable(emissions.log_densities)
+
+
 def test_set_by_hand(data):
     model = GaussianHMM(3)
     with pytest.raises(NotFittedError):
