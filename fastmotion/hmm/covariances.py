@@ -84,7 +84,7 @@ def regular_gaussians(
     Raises
     ------
     ValueError
-        A covariance has overflowed, or is singular and `min_covar` is 0.
+        A covariance has overflowed or is lost to rounding, or is singular and `min_covar` is 0.
     """
     try:
         return Gaussians.from_covariances(means, covariances, covariance_type), []
@@ -103,8 +103,15 @@ def regular_gaussians(
         diagonals[singular] += np.maximum(min_covar, _LEAST_SHARE * diagonals[singular])
         np.einsum("...ii->...i", widened)[...] = diagonals.reshape(widened.shape[:-1])
     else:
-        widened[singular] += min_covar
-    return Gaussians.from_covariances(means, widened, covariance_type), singular
+        # Rounding can leave less than nothing.
+        widened[singular] = np.maximum(widened[singular], 0.0) + min_covar
+    try:
+        return Gaussians.from_covariances(means, widened, covariance_type), singular
+    except ValueError:
+        raise ValueError(
+            f"the covariance of {name_covariances(singular, covariance_type)} is nothing but "
+            "rounding: values of X are too far apart; scale X, or leave outliers out"
+        ) from None
 
 
 def name_covariances(indices: Sequence[int], covariance_type: str) -> str:
