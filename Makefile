@@ -43,7 +43,7 @@ bench: $(VENV)/.with-bench
 	$(BIN)/python -m pytest bench --benchmark-enable $(ARGS) || status=1; \
 	for family in $(FAMILIES); do \
 	  $(BIN)/python -m bench.speed_$$family || status=1; \
-	  if [ -n "$$FASTMOTION_DATA" ]; then \
+	  if [ -n "$$FASTMOTION_DATA" ] || [ $$family = mixture ]; then \
 	    $(BIN)/python -m bench.accuracy_$$family || status=1; \
 	  fi; \
 	done; \
