@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
+from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 
 __all__ = ["GaussianPasses", "MomentSums", "chunks_of"]
-
-_LOG_2_PI = math.log(2 * math.pi)
 
 # Work in float32 carries seven digits. A location this many standard deviations from the centre,
 # or a whitening row this much longer than 1 / standard deviation, would cost more than two.
@@ -26,8 +24,8 @@ _FLOAT32_STRETCH = 100.0
 _DIAGONAL_REACH = 1e3
 
 # A chunk is at least this many multiplications, about a third of a millisecond; there are at most
-# so many chunks, and beyond a few their sums take at most so many bytes together. None of it depends
-# on the number of threads, so neither do the sums.
+# so many chunks, and beyond a few their sums take at most so many bytes together. None of it
+# depends on the number of threads, so neither do the sums.
 _CHUNK_WORK = 2e6
 _FEW_CHUNKS, _MAX_CHUNKS = 4, 32
 _MAX_SUM_BYTES = 24e6
@@ -189,7 +187,7 @@ class GaussianPasses:
             self._factors = np.zeros((n_components, width), self._dtype)
             self._factors[:, :n_features] = 1 / gaussians.deviations()
             self._means[:, :n_features] = offsets / gaussians.deviations()
-        constants = gaussians.half_log_determinants() - 0.5 * n_features * _LOG_2_PI
+        constants = gaussians.half_log_determinants() - n_features * HALF_LOG_2_PI
         if log_weights is not None:
             constants = constants + log_weights
         self._constants = constants.astype(self._dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -57,7 +57,7 @@ _NOT_CONVERGED = (
 _LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
 
 _RESCUED = (
-    "singular covariance of components {}: small eigenvalues of their correlations were raised; "
+    "singular covariance of {}: small eigenvalues of their correlations were raised; "
     "decrease n_components, increase reg_covar, or scale the input"
 )
 
@@ -314,6 +314,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             self._fit(self._check_samples(X, sample_weight))
         return self.predict(X)
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: ArrayLike, y: object = None, *, sample_weight: ArrayLike | None = None
@@ -640,8 +641,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         mixture, moments, rescued = run.parameters
         self._take_on(mixture, moments, samples.X.dtype)
         self.n_parts_ = 1
-        if rescued:
-            warnings.warn(_RESCUED.format(sorted(rescued)), SingularCovarianceWarning, stacklevel=5)
+        self._warn_of(rescued)
         if not run.converged and self.max_iter > 0:
             warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=5)
 
@@ -656,9 +656,13 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         model.maximisation(blended)
         self._take_on(model.mixture, blended, self.means_.dtype)
         self.lower_bound_ += share * (bound - self.lower_bound_) if share < 1 else bound
-        if model.rescued:
-            text = _RESCUED.format(sorted(model.rescued))
-            warnings.warn(text, SingularCovarianceWarning, stacklevel=4)
+        self._warn_of(model.rescued)
+
+    def _warn_of(self, rescued: Collection[int]) -> None:
+        if rescued:
+            is_tied = self.covariance_type == "tied"
+            what = "all components" if is_tied else f"components {sorted(rescued)}"
+            warnings.warn(_RESCUED.format(what), SingularCovarianceWarning, stacklevel=6)
 
     def _starter(self, samples: Samples, goes_on: bool) -> Callable[[], Mixture]:
         """Return what makes a mixture to start from."""
