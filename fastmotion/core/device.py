@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import numbers
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "cuda_unavailable_reason",
     "is_cuda_array",
     "launch_shape",
+    "load_kernels",
     "resolve_device",
     "thread_limit",
     "to_device",
@@ -248,6 +251,32 @@ def launch_shape(
     # An empty axis still gets a block: CUDA refuses a grid of size zero.
     grid = tuple(max(1, -(-size // threads)) for size, threads in zip(reversed(shape), block))
     return grid, block
+
+
+def load_kernels(package: str, kind: str, runs: str) -> ModuleType:
+    """Return the kernels of a kind of device out of a package that has those of the CPU only.
+
+    Parameters
+    ----------
+    package : str
+    kind : {"cpu", "cuda"}
+    runs : str
+        Subject and verb of the error: what runs on the CPU.
+
+    Raises
+    ------
+    RuntimeError
+        The kind is "cuda".
+
+    Examples
+    --------
+    >>> from fastmotion.core.device import load_kernels
+    >>> load_kernels("fastmotion.em.kernels", "cpu", "mixtures run").__name__
+    'fastmotion.em.kernels.cpu'
+    """
+    if kind == "cuda":
+        raise RuntimeError(f"{runs} on the CPU in this version; pass device='cpu' and host arrays")
+    return importlib.import_module(f"{package}.{kind}")
 
 
 @contextmanager

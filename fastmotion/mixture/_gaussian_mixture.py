@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -19,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmotion.core.device import Device, resolve_device
 from fastmotion.core.validation import Interval, Options, StrOptions, fit_context
 from fastmotion.em.driver import EMRun, best_of
+from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.em.gaussians import (
     COVARIANCE_TYPES,
     ILL_DEFINED,
@@ -293,7 +293,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         SingularCovarianceWarning
             A covariance was singular and has been widened.
         """
-        with _unchanged_by_errors(self):
+        with unchanged_by_errors(self):
             self._fit(self._check_samples(X, sample_weight))
         return self
 
@@ -310,7 +310,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        with _unchanged_by_errors(self):
+        with unchanged_by_errors(self):
             self._fit(self._check_samples(X, sample_weight))
         return self.predict(X)
 
@@ -334,7 +334,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         self
         """
-        with _unchanged_by_errors(self):
+        with unchanged_by_errors(self):
             if hasattr(self, "weights_"):
                 self._add_part(self._check_samples(X, sample_weight, reset=False))
             else:
@@ -862,19 +862,6 @@ def _check_largest(X: NDArray) -> None:
             f"X holds values up to {largest:g}; scale it so that none is beyond {limit:g}, for "
             f"variances and precisions to stay in the range of {X.dtype}"
         )
-
-
-@contextlib.contextmanager
-def _unchanged_by_errors(estimator: BaseEstimator) -> Iterator[None]:
-    """Leave the fitted attributes as they were if the block fails."""
-    before = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
-    try:
-        yield
-    except BaseException:
-        for name in [name for name in vars(estimator) if name.endswith("_")]:
-            delattr(estimator, name)
-        vars(estimator).update(before)
-        raise
 
 
 def _attributes(mixture: Mixture, dtype: np.dtype) -> dict[str, NDArray]:

@@ -1,20 +1,10 @@
 """The compiled kernels of Gaussian components."""
 
-import importlib
 from types import ModuleType
+
+from fastmotion.core.device import load_kernels
 
 
 def kernels_for(kind: str) -> ModuleType:
-    """Return the kernels of a kind of device, "cpu" or "cuda".
-
-    Raises
-    ------
-    RuntimeError
-        The kind is "cuda", which has no kernels yet.
-    """
-    if kind == "cuda":
-        raise RuntimeError(
-            "mixtures and hidden Markov models run on the CPU in this version; pass device='cpu' "
-            "and host arrays"
-        )
-    return importlib.import_module(f"{__name__}.{kind}")
+    """Return the kernels of a kind of device, "cpu" or "cuda", as `load_kernels` does."""
+    return load_kernels(__name__, kind, "mixtures run")
