@@ -655,7 +655,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         blended, share = self._blend(moments)
         model.maximisation(blended)
         self._take_on(model.mixture, blended, self.means_.dtype)
-        self.lower_bound_ += share * (bound - self.lower_bound_) if share < 1 else bound
+        before = self.lower_bound_
+        self.lower_bound_ = bound if share == 1 else before + share * (bound - before)
         self._warn_of(model.rescued)
 
     def _warn_of(self, rescued: Collection[int]) -> None:

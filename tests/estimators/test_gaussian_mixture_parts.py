@@ -225,6 +225,14 @@ def test_the_bound_is_that_of_all_parts(X, decay):
         assert mixture.lower_bound_ == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_bound_of_the_first_part_after_no_iteration(X):
+    mixture = GaussianMixture(3, max_iter=0, random_state=0).fit(X)
+    assert mixture.moments_ is None
+    assert mixture.lower_bound_ == -np.inf
+    expected = mixture.score(X)
+    assert mixture.partial_fit(X).lower_bound_ == pytest.approx(expected, rel=1e-12)
+
+
 def test_parts_go_on_from_a_fit(X):
     mixture = GaussianMixture(2, random_state=0).fit(X[:200])
     moments = mixture.moments_.merge(expected_moments(X[200:], mixture))
