@@ -144,7 +144,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         another criterion.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if they are all strings.
     device_ : str
         What the fit ran on.
