@@ -16,9 +16,12 @@ from fastmotion.em.kernels import kernels_for
 from fastmotion.em.missing import MissingPasses, has_missing, pattern_order
 from fastmotion.em.passes import GaussianPasses
 
-__all__ = ["Rows", "Samples", "normalise"]
+__all__ = ["Rows", "Samples", "check_range", "is_in_range", "normalise"]
 
 Rows = slice | NDArray[np.int64]
+
+# Variances of greater values, or their inverses, would leave the range of the dtype.
+_LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
 
 # Samples whose densities under all components are in memory at once, in each thread.
 _PIECE = 4096
@@ -172,3 +175,29 @@ def normalise(log_densities: NDArray) -> NDArray:
     log_norms = np.empty(len(log_densities))
     kernels_for("cpu").normalise_rows(log_densities, log_norms)
     return log_norms
+
+
+def is_in_range(X: NDArray) -> bool:
+    """Return whether variances of the values that are not missing can be held in their dtype."""
+    low, high = _extremes(X)  # NaN, beyond nothing, if all are missing
+    return not max(-low, high) > _LARGEST[X.dtype]
+
+
+def check_range(X: NDArray) -> None:
+    """Raise if variances of the values would leave the range of their dtype.
+
+    Raises
+    ------
+    ValueError
+        A value is too large.
+    """
+    if not is_in_range(X):
+        low, high = _extremes(X)
+        raise ValueError(
+            f"X holds values from {low:g} to {high:g}, sums of whose squares overflow {X.dtype}; "
+            f"scale it so that none is beyond {_LARGEST[X.dtype]:g}"
+        )
+
+
+def _extremes(X: NDArray) -> tuple[float, float]:
+    return np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)

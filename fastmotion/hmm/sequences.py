@@ -13,10 +13,7 @@ from sklearn.utils.validation import validate_data
 from fastmotion.core.validation import as_real_array
 from fastmotion.em.missing import has_missing
 
-__all__ = ["FrameSequences", "check_no_lengths", "check_range", "check_sequences", "check_weights"]
-
-# Variances of greater values would leave the range of the dtype.
-_LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
+__all__ = ["FrameSequences", "check_no_lengths", "check_sequences", "check_weights"]
 
 
 @dataclass(frozen=True)
@@ -152,24 +149,6 @@ def _check_stops(lengths: ArrayLike | None, n_frames: int) -> NDArray[np.int64]:
             f"lengths must add up to the number of frames in X, {n_frames}, got {total}"
         )
     return stops
-
-
-def check_range(sequences: FrameSequences) -> None:
-    """Raise if variances of the frames would overflow.
-
-    Raises
-    ------
-    ValueError
-        A value is too large.
-    """
-    frames = sequences.frames
-    limit = _LARGEST[frames.dtype]
-    low, high = np.fmin.reduce(frames, axis=None), np.fmax.reduce(frames, axis=None)
-    if max(-low, high) > limit:
-        raise ValueError(
-            f"X holds values from {low:g} to {high:g}, whose squares overflow {frames.dtype}; "
-            f"scale it so that none is beyond {limit:g}"
-        )
 
 
 def check_no_lengths(y: Any, sequences: FrameSequences) -> None:

@@ -36,7 +36,7 @@ from fastmotion.em.progress import (
     messages_shown,
     with_callbacks,
 )
-from fastmotion.em.samples import Rows, Samples, normalise
+from fastmotion.em.samples import Rows, Samples, check_range, is_in_range, normalise
 from fastmotion.linear._normal_equations import check_weight
 from fastmotion.mixture._model import (
     GivenStart,
@@ -52,9 +52,6 @@ _NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
     "max_iter, tol, or check for degenerate data."
 )
-
-# Variances of greater values would leave the range of the dtype.
-_LARGEST = {np.dtype(np.float32): 1e16, np.dtype(np.float64): 1e100}
 
 _RESCUED = (
     "singular covariance of {}: small eigenvalues of their correlations were raised; "
@@ -574,7 +571,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         """Return the samples that count, checked."""
         self.device_ = self._check_device(X)
         rows = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
-        _check_largest(rows)
+        check_range(rows)
         weight = None
         if sample_weight is not None:
             weight = check_weight(sample_weight, len(rows), "sample_weight")
@@ -613,7 +610,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         self._check_device(X)
         rows = self._check_features(X, reset=False)
-        if _largest(rows) > _LARGEST[rows.dtype]:
+        if not is_in_range(rows):
             rows = rows.astype(np.float64)  # whose squares may overflow: densities are 0 there
         return Samples(rows, n_jobs=self.n_jobs)
 
@@ -849,20 +846,6 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         n_components, n_features = self.means_.shape
         covariances = count_covariance_parameters(self.covariance_type, n_components, n_features)
         return covariances + n_components * n_features + n_components - 1
-
-
-def _largest(X: NDArray) -> float:
-    """Return the largest absolute value that is not missing."""
-    return max(-np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None))
-
-
-def _check_largest(X: NDArray) -> None:
-    largest, limit = _largest(X), _LARGEST[X.dtype]
-    if largest > limit:
-        raise ValueError(
-            f"X holds values up to {largest:g}; scale it so that none is beyond {limit:g}, for "
-            f"variances and precisions to stay in the range of {X.dtype}"
-        )
 
 
 def _attributes(mixture: Mixture, dtype: np.dtype) -> dict[str, NDArray]:
