@@ -8,13 +8,12 @@ Without FASTMOTION_DATA the recorded sets, the task "clusters", are left out.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,8 @@ from bench.cases import data_folder
 from bench.cases_hmm import start_from
 from bench.cases_mixture import OURS, recorded, start_near
 from bench.peers_mixture import SKLEARN
-from bench.report import Goal, markdown_table, report_goals, save_results
+from bench.report import Goal
+from bench.tasks import Figures, Result, read_arguments, run_tasks
 from bench.threads import equal_threads
 from fastmotion.datasets import make_gaussian_mixture, make_gaussian_set, make_hmm
 from fastmotion.mixture import GaussianMixture
@@ -50,17 +50,6 @@ MOST_RECORDED = 30
 PLACES = {"at the origin": 0.0, "1e4 standard deviations off": 1e4}
 TOLERANCES = {np.float64: 1e-9, np.float32: 1e-5}
 ITERATIONS = 10
-
-Figures = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A table of figures by method and setting, and the goals that they answer to."""
-
-    title: str
-    figures: Figures
-    goals: list[Goal]
 
 
 # --- Unknown number of components
@@ -237,44 +226,13 @@ TASKS: Mapping[str, Callable[[], Result]] = {
 }
 
 
-def table(result: Result) -> str:
-    settings = list(next(iter(result.figures.values())))
-    rows = (
-        [method, *(f"{by_setting[setting]:.3g}" for setting in settings)]
-        for method, by_setting in result.figures.items()
-    )
-    return markdown_table([result.title, *settings], rows)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
-    parser.add_argument(
-        "--save", action="store_true", help="write bench/results/accuracy_mixture.json"
-    )
-    return parser.parse_args()
-
-
-def run(names: Iterable[str]) -> dict[str, Result]:
-    results = {}
-    for name in names:
-        start = time.perf_counter()
-        results[name] = TASKS[name]()
-        print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
-        print(table(results[name]), end="\n\n")
-    return results
-
-
 def main() -> int:
-    arguments = _arguments()
+    arguments = read_arguments("accuracy_mixture", __doc__.splitlines()[0], TASKS)
     tasks = list(arguments.tasks)
     if "clusters" in tasks and data_folder("mixture") is None:
         print("FASTMOTION_DATA is not set: the recorded sets are left out", file=sys.stderr)
         tasks.remove("clusters")
-    results = run(tasks)
-    if arguments.save:
-        save_results("accuracy_mixture", **{name: asdict(r) for name, r in results.items()})
-    return report_goals([goal for result in results.values() for goal in result.goals])
+    return run_tasks("accuracy_mixture", TASKS, tasks, ".3g", arguments.save)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ Prints a table of each task, then the goals beside the figures. Exits with 1 if 
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
@@ -36,7 +33,8 @@ from bench.peers_trajectory import (
     savitzky_golay_bank,
     spline_gaps,
 )
-from bench.report import Goal, markdown_table, report_goals, save_results
+from bench.report import Goal
+from bench.tasks import Figures, Result, read_arguments, run_tasks
 from fastmotion.trajectory import (
     LinearMotionPredictor,
     MotionKernel,
@@ -68,17 +66,6 @@ LINEAR_MAP_BOUNDS = {320: 51.0, 400: 66.5}
 
 GAPS = (1, 3, 5, 9)
 GAP_SHIFTS = (0, 8, 16, 24)
-
-Figures = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A table of figures by method and setting, and the goals that they answer to."""
-
-    title: str
-    figures: Figures
-    goals: list[Goal]
 
 
 # --- Velocity
@@ -281,43 +268,12 @@ def _put(figures: Figures, method: str, setting: str, figure: float) -> None:
     figures.setdefault(method, {})[setting] = float(figure)
 
 
-def table(result: Result) -> str:
-    settings = list(next(iter(result.figures.values())))
-    rows = (
-        [method, *(f"{by_setting[setting]:.1f}" for setting in settings)]
-        for method, by_setting in result.figures.items()
-    )
-    return markdown_table([result.title, *settings], rows)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
-    parser.add_argument(
-        "--save", action="store_true", help="write bench/results/accuracy_trajectory.json"
-    )
-    return parser.parse_args()
-
-
-def run(names: Iterable[str]) -> dict[str, Result]:
-    results = {}
-    for name in names:
-        start = time.perf_counter()
-        results[name] = TASKS[name]()
-        print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
-        print(table(results[name]), end="\n\n")
-    return results
-
-
 def main() -> int:
-    arguments = _arguments()
+    arguments = read_arguments("accuracy_trajectory", __doc__.splitlines()[0], TASKS)
     if data_folder("trajectory") is None:
         print("FASTMOTION_DATA is not set: there is no motion to measure on", file=sys.stderr)
         return 2
-    results = run(arguments.tasks)
-    if arguments.save:
-        save_results("accuracy_trajectory", **{name: asdict(r) for name, r in results.items()})
-    return report_goals([goal for result in results.values() for goal in result.goals])
+    return run_tasks("accuracy_trajectory", TASKS, arguments.tasks, ".1f", arguments.save)
 
 
 if __name__ == "__main__":
