@@ -17,7 +17,7 @@ __all__ = ["TwoView", "make_two_view"]
 
 # Depth of the scene's middle, in the length unit of the scene, and the nearest and farthest points.
 _MIDDLE = 6.0
-_NEAREST, _FARTHEST = 4.0, 10.0
+_NEAREST, _FARTHEST = 3.0, 12.0
 # Least and most angle between a plane's normal and the direction to camera 1, degrees.
 _TILTS = (10.0, 50.0)
 # Lowe's ratios of right and of wrong matches are beta distributed, with these parameters.
@@ -42,10 +42,10 @@ class _Scene(NamedTuple):
 
 
 _SCENES = {
-    "general": _Scene((0.8, 1.6), (0.0, 4.0)),
-    "plane": _Scene((0.8, 1.6), (0.0, 4.0), plane="own"),
-    "planar": _Scene((0.8, 1.6), (0.0, 4.0), plane="own"),
-    "forward": _Scene((0.8, 1.6), (0.0, 4.0), forward=True),
+    "general": _Scene((0.9, 1.8), (0.0, 4.0)),
+    "plane": _Scene((0.9, 1.8), (0.0, 4.0), plane="own"),
+    "planar": _Scene((0.9, 1.8), (0.0, 4.0), plane="own"),
+    "forward": _Scene((0.9, 1.8), (0.0, 4.0), forward=True),
     "rotation": _Scene((0.05, 0.1), (4.0, 10.0), plane="infinite"),
     "pure_rotation": _Scene((0.0, 0.0), (4.0, 10.0), plane="infinite"),
 }
@@ -121,23 +121,23 @@ def make_two_view(
     inlier_ratio: float = 0.5,
     noise: float = 1.0,
     plane_ratio: float = 0.8,
-    image_size: tuple[int, int] = (640, 480),
-    focal: float = 600.0,
+    image_size: tuple[int, int] = (1000, 750),
+    focal: float = 800.0,
     random_state: int | np.random.RandomState | None = None,
 ) -> TwoView:
     """Make matches between two views of a random scene.
 
-    Camera 2 moves in a random direction and looks about where camera 1 looks. Points lie 4 to 10
+    Camera 2 moves in a random direction and looks about where camera 1 looks. Points lie 3 to 12
     units of length in front of camera 1. Points and wrong matches are spread evenly over the
     images, those of a plane over what can be seen of it.
 
     ================= ======== ===============================================================
     scene             baseline what it is
     ================= ======== ===============================================================
-    "general"         0.8–1.6  points anywhere
-    "plane"           0.8–1.6  `plane_ratio` of the points on a plane, the others anywhere
-    "planar"          0.8–1.6  all points on a plane: many F fit
-    "forward"         0.8–1.6  the camera moves within 10° of where it looks: epipoles are in view
+    "general"         0.9–1.8  points anywhere
+    "plane"           0.9–1.8  `plane_ratio` of the points on a plane, the others anywhere
+    "planar"          0.9–1.8  all points on a plane: many F fit
+    "forward"         0.9–1.8  the camera moves within 10° of where it looks: epipoles are in view
     "rotation"        .05–.1   the camera hardly moves: about as much parallax as noise
     "pure_rotation"   0        the camera does not move: there is no F
     ================= ======== ===============================================================
@@ -155,9 +155,9 @@ def make_two_view(
         carry a point over the border.
     plane_ratio : float, default=0.8
         Share of the right matches on the plane, for `scene` "plane" only.
-    image_size : tuple of int, default=(640, 480)
+    image_size : tuple of int, default=(1000, 750)
         Width and height of both images, pixels.
-    focal : float, default=600.0
+    focal : float, default=800.0
         Focal length of both cameras, pixels. Their principal points are the images' centres.
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same matches in each call; the cameras and the plane are then the same
