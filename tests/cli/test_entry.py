@@ -26,6 +26,7 @@ HELPS = [
     ["kernel"],
     ["kernel", "fit"],
     ["kernel", "apply"],
+    ["epipolar"],
     ["demo"],
     ["info"],
     ["warmup"],
@@ -48,7 +49,7 @@ def test_bad_usage(argv, capsys):
     assert "usage: fastmotion" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["flow"], ["kernel", "fit"]])
+@pytest.mark.parametrize("command", [["flow"], ["kernel", "fit"], ["epipolar"]])
 def test_help_loads_nothing_heavy(command):
     code = (
         "import sys\n"
