@@ -1,0 +1,1 @@
+"""Two-view geometry: fundamental matrices and homographies from matches, with uncertainty."""
