@@ -10,6 +10,7 @@ from fastmotion.core.validation import as_real_array
 __all__ = [
     "check_fundamental",
     "check_image_number",
+    "check_image_size",
     "check_intrinsics",
     "check_matches",
     "check_matrix",
@@ -304,3 +305,34 @@ def check_image_number(image: int, name: str = "image") -> int:
     if isinstance(image, bool) or image not in (1, 2):
         raise ValueError(f"{name} must be 1 or 2, got {image!r}")
     return int(image)
+
+
+def check_image_size(image_size: tuple[int, int], name: str = "image_size") -> tuple[int, int]:
+    """Return the size of an image.
+
+    Parameters
+    ----------
+    image_size : tuple of two ints
+        Width and height, pixels.
+    name : str, default="image_size"
+        What error messages call it.
+
+    Returns
+    -------
+    width, height : int
+
+    Raises
+    ------
+    TypeError
+        The numbers are not integers.
+    ValueError
+        They are not two, or not positive.
+    """
+    size = as_real_array(image_size, name)
+    if size.shape != (2,):
+        raise ValueError(f"{name} must be (width, height), got {image_size!r}")
+    if size.dtype.kind not in "ui":
+        raise TypeError(f"{name} must be two integers, (width, height), got {image_size!r}")
+    if size.min() < 1:
+        raise ValueError(f"{name} must be positive, got {image_size!r}")
+    return int(size[0]), int(size[1])

@@ -170,3 +170,13 @@ def test_rotation():
 def test_wrong_image_number(image):
     with pytest.raises(ValueError, match="image must be 1 or 2, got"):
         checks.check_image_number(image)
+
+
+def test_image_size():
+    assert checks.check_image_size(np.array([640, 480])) == (640, 480)
+    with pytest.raises(ValueError, match=r"size must be \(width, height\), got 640"):
+        checks.check_image_size(640, "size")
+    with pytest.raises(ValueError, match=r"image_size must be positive, got \(640, 0\)"):
+        checks.check_image_size((640, 0))
+    with pytest.raises(TypeError, match="image_size must be two integers"):
+        checks.check_image_size((640.0, 480.0))
