@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -396,7 +397,7 @@ class EpipolarDisplay:
     def _draw_lines(
         self, F: NDArray[np.float64], chosen: tuple[NDArray, NDArray], frames: list[_Frame]
     ) -> None:
-        from fastmotion.epipolar import epipolar_lines
+        from fastmotion.epipolar.lines import epipolar_lines
 
         path_effects = import_optional("matplotlib.patheffects", extra="plot", purpose=_PURPOSE)
         # Seen on white as well as on dark photographs.
@@ -404,7 +405,11 @@ class EpipolarDisplay:
         self.lines_: list[list[Any]] = [[], []]
         for target, ax, frame in zip((0, 1), self.ax_, frames):
             points = chosen[1 - target]
-            segments = _clip_lines(epipolar_lines(F, points, image=2 - target), frame)
+            with warnings.catch_warnings():
+                # An epipole has no line, which the picture shows well enough.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                lines = epipolar_lines(points=points, F=F, image=2 - target)
+            segments = _clip_lines(lines, frame)
             for segment, color in zip(segments, _line_colors(len(points))):
                 if np.isfinite(segment).all():
                     self.lines_[target] += ax.plot(
@@ -412,7 +417,7 @@ class EpipolarDisplay:
                     )
 
     def _draw_epipoles(self, F: NDArray[np.float64], frames: list[_Frame]) -> None:
-        from fastmotion.epipolar import epipoles
+        from fastmotion.epipolar.lines import epipoles
 
         self.epipoles_: list[Any] = []
         for ax, frame, (x, y, w) in zip(self.ax_, frames, epipoles(F)):
@@ -502,7 +507,10 @@ def _line_colors(n_lines: int) -> list[str]:
 
 
 def _clip_lines(lines: NDArray[np.float64], frame: _Frame) -> NDArray[np.float64]:
-    """Return the ends of lines within a frame, (n, 2, 2); NaN for those that miss it."""
+    """Return the ends of lines within a frame, (n, 2, 2); NaN for those that miss it.
+
+    So does the line at infinity, and what is no line: both have a normal of zero.
+    """
     normals, offsets = lines[:, :2], lines[:, 2:]
     corner = np.array([[frame.left, frame.top], [frame.right, frame.bottom]])
     middle = corner.mean(axis=0)
@@ -511,11 +519,11 @@ def _clip_lines(lines: NDArray[np.float64], frame: _Frame) -> NDArray[np.float64
     along = normals[:, ::-1] * [-1, 1]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         steps = (corner[:, np.newaxis] - nearest) / along
-    # A line along a side is bounded by the other two alone.
+    # What is parallel to sides is bounded by the other two alone.
     parallel = along == 0
-    outside = (parallel & ((nearest < corner[0]) | (nearest > corner[1]))).any(axis=1)
+    beside = (parallel & ((nearest < corner[0]) | (nearest > corner[1]))).any(axis=1)
     low = np.where(parallel, -np.inf, steps.min(axis=0)).max(axis=1)
     high = np.where(parallel, np.inf, steps.max(axis=0)).min(axis=1)
     ends = np.stack([low, high], axis=1)
-    ends[outside | (low > high)] = np.nan
+    ends[beside | parallel.all(axis=1) | (low > high)] = np.nan
     return nearest[:, np.newaxis] + ends[:, :, np.newaxis] * along[:, np.newaxis]

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from fastmotion.datasets import make_two_view
 from fastmotion.display import EpipolarDisplay
 from fastmotion.display.epipolar_display import _clip_lines, _Frame, _spread
-from fastmotion.epipolar import epipoles
+from fastmotion.epipolar.lines import epipoles
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("agg")
@@ -129,8 +129,17 @@ def test_lines_beside_the_frame_are_not_drawn():
     (line,) = display.lines_[1]
     np.testing.assert_allclose(sorted(line.get_xydata().tolist()), [[-0.5, 20.0], [79.5, 20.0]])
     assert colours([line]) == [matplotlib.colors.to_hex(display.points_[0].get_facecolors()[0])]
-    undefined = EpipolarDisplay(RECTIFIED, image_size=(80, 60)).plot(points=np.empty((0, 2)))
-    assert undefined.lines_ == [[], []]
+    none = EpipolarDisplay(RECTIFIED, image_size=(80, 60)).plot(points=np.empty((0, 2)))
+    assert none.lines_ == [[], []]
+
+
+def test_an_epipole_has_no_line():
+    ahead = np.array([[0.0, -1.0, 20.0], [1.0, 0.0, -30.0], [-20.0, 30.0, 0.0]])
+    display = EpipolarDisplay(ahead, image_size=(80, 60)).plot(points=[[30.0, 20.0], [50.0, 20.0]])
+    assert len(display.lines_[1]) == 1
+    assert len(display.epipoles_) == 2
+    at_infinity = EpipolarDisplay(np.diag([1.0, 0.0, 1.0]), image_size=(80, 60))
+    assert at_infinity.plot(points=[[0.0, 0.0]]).lines_[1] == []
 
 
 def test_epipoles_are_drawn_where_they_are_in_view():
