@@ -1,0 +1,768 @@
+"""How uncertain a fundamental matrix is, and the lines, epipoles and bands that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
+from scipy.special import chdtri
+
+from fastmotion.epipolar.checks import (
+    check_fundamental,
+    check_image_number,
+    check_matches,
+    check_matrix,
+    check_points,
+)
+from fastmotion.linear._checks import check_nonnegative
+from fastmotion.linear._normal_equations import check_weight
+
+__all__ = [
+    "EpipolarBand",
+    "covariance_from_information",
+    "epipolar_band",
+    "epipole_covariance",
+    "fundamental_covariance",
+    "line_covariance",
+    "sampson_jacobian",
+    "tangent_basis",
+    "transform_covariance",
+]
+
+# Degrees of freedom of a fundamental matrix.
+_N_FREE = 7
+
+# Relative to the largest eigenvalue: an information below this is none, but for rounding.
+_NO_INFORMATION = 1e-12
+
+# The most that noise in the matches may be said to add to the information, as a part of the sum:
+# what is left is squared and divided by, so that a noisy difference would blow up.
+_MOST_NOISE = 0.6
+
+# Matches closer to the epipoles than this many standard deviations tell nothing: the distance to
+# their epipolar line is far from linear in the noise.
+_NEAR_EPIPOLE = 8.0
+
+# Relative length of a line's normal below which the point is the epipole, but for rounding.
+_NO_NORMAL = 1e-13
+
+_PLANE = np.diag([1.0, 1.0, 0.0])
+
+
+class MatchSums(NamedTuple):
+    """What matches say about F, as sums over them; see `covariance_from_information`."""
+
+    information: NDArray[np.float64]
+    noise_information: NDArray[np.float64]
+
+
+def tangent_basis(F: ArrayLike) -> NDArray[np.float64]:
+    """Return a basis of the directions in which F may move and stay a fundamental matrix.
+
+    Those are the 7 directions that are orthogonal to the gradient of the norm, F itself, and to
+    the gradient of the determinant, the matrix of cofactors.
+
+    Parameters
+    ----------
+    F : array_like of shape (3, 3)
+        Fundamental matrix of rank 2.
+
+    Returns
+    -------
+    ndarray of shape (9, 7), float64
+        Orthonormal columns, in the order of ``F.ravel()``.
+
+    Raises
+    ------
+    TypeError
+        F does not hold real numbers.
+    ValueError
+        The shape is wrong, an entry is not finite, or F has rank 1 or 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar.uncertainty import tangent_basis
+    >>> basis = tangent_basis(np.diag([1.0, 1.0, 0.0]))
+    >>> basis.shape, bool(np.allclose(basis.T @ basis, np.eye(7)))
+    ((9, 7), True)
+    """
+    F = check_fundamental(F)
+    return _tangent_basis(F / np.linalg.norm(F))
+
+
+def _tangent_basis(F: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Do what `tangent_basis` does, for a matrix of unit norm that was checked."""
+    normals = np.empty((9, 2), order="F")
+    normals[:, 0] = F.ravel()
+    cofactors = np.stack([_cross(F[1], F[2]), _cross(F[2], F[0]), _cross(F[0], F[1])])
+    size = np.sqrt(np.vdot(cofactors, cofactors))
+    if size <= _NO_INFORMATION:
+        raise ValueError(
+            "F must have rank 2, got a matrix of rank 1: its second singular value is "
+            f"{size:.2g} of the first"
+        )
+    normals[:, 1] = cofactors.ravel() / size
+    return np.linalg.qr(normals, mode="complete")[0][:, 2:]
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, float]:
+    # numpy.cross takes ten times as long for two vectors.
+    (a0, a1, a2), (b0, b1, b2) = a.tolist(), b.tolist()
+    return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+
+
+def sampson_jacobian(
+    F: ArrayLike, matches: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the signed Sampson distances of matches, and their derivatives with respect to F.
+
+    Parameters
+    ----------
+    F : array_like of shape (3, 3)
+        Fundamental matrix; its scale does not change a distance.
+    matches : array_like of shape (n, 4)
+        Rows x1 y1 x2 y2 in pixels.
+
+    Returns
+    -------
+    distances : ndarray of shape (n,), float64
+        Pixels; their absolute values are what `sampson_distance` returns.
+    jacobian : ndarray of shape (n, 9), float64
+        Derivatives by ``F.ravel()``, exact: that of the denominator is included.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is not finite, or both points of a match are epipoles, where the
+        distance is not defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar.uncertainty import sampson_jacobian
+    >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    >>> distances, jacobian = sampson_jacobian(sideways, [[10.0, 5.0, 30.0, 8.0]])
+    >>> distances, jacobian.shape
+    (array([-2.121]), (1, 9))
+    """
+    F = check_fundamental(F)
+    terms = _SampsonTerms.of(F, check_matches(matches, name="matches")[0])
+    if not terms.squared_normals.all():
+        worst = int(np.argmin(terms.squared_normals))
+        raise ValueError(
+            f"the Sampson distance is not defined where both points are epipoles, as those of "
+            f"match {worst} are; leave it out"
+        )
+    return terms.distances, terms.jacobian()
+
+
+class _SampsonTerms(NamedTuple):
+    """What the Sampson distances of matches and their derivatives are made of."""
+
+    points1: NDArray[np.float64]  # homogeneous, (n, 3)
+    points2: NDArray[np.float64]
+    normals1: NDArray[np.float64]  # of the lines in image 1, (n, 3), the last column zero
+    normals2: NDArray[np.float64]
+    squared_normals: NDArray[np.float64]  # sum of both normals' squared lengths, (n,)
+    distances: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, F: NDArray[np.float64], matches: NDArray[np.float64]) -> _SampsonTerms:
+        points1, points2 = _homogeneous(matches[:, :2]), _homogeneous(matches[:, 2:])
+        lines2 = points1 @ F.T
+        error = np.einsum("ni,ni->n", lines2, points2)
+        normals1, normals2 = points2 @ F, lines2
+        normals1[:, 2] = normals2[:, 2] = 0
+        squared = np.einsum("ni,ni->n", normals1, normals1)
+        squared += np.einsum("ni,ni->n", normals2, normals2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distances = error / np.sqrt(squared)
+        return cls(points1, points2, normals1, normals2, squared, distances)
+
+    def jacobian(self) -> NDArray[np.float64]:
+        # d = e / g with e = x2ᵀ F x1 and g² = |n1|² + |n2|²:
+        # ∂d/∂F = (x2 x1ᵀ - (e / g²) (n2 x1ᵀ + x2 n1ᵀ)) / g.
+        size = np.sqrt(self.squared_normals)
+        part = (self.distances / size)[:, np.newaxis]
+        left = (self.points2 - part * self.normals2) / size[:, np.newaxis]
+        right = part / size[:, np.newaxis] * self.normals1
+        outer = left[:, :, np.newaxis] * self.points1[:, np.newaxis, :]
+        outer -= self.points2[:, :, np.newaxis] * right[:, np.newaxis, :]
+        return outer.reshape(-1, 9)
+
+    def noise_information(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what noise of unit variance adds to the information, to first order."""
+        # x2 x1ᵀ / g has the covariance Q / g². The part along the gradient of d belongs to d
+        # itself, and the Jacobian at the observed match does not contain it.
+        per_square = (weight / self.squared_normals)[:, np.newaxis]
+        moment1 = (self.points1 * per_square).T @ self.points1
+        moment2 = (self.points2 * per_square).T @ self.points2
+        along = self.normals2[:, :, np.newaxis] * self.points1[:, np.newaxis, :]
+        along += self.points2[:, :, np.newaxis] * self.normals1[:, np.newaxis, :]
+        along = along.reshape(-1, 9)
+        sums = np.kron(_PLANE, moment1) + np.kron(moment2, _PLANE)
+        sums -= (along * (per_square / self.squared_normals[:, np.newaxis])).T @ along
+        return sums
+
+
+def _homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    out = np.ones((len(points), 3))
+    out[:, :2] = points
+    return out
+
+
+def covariance_from_information(
+    F: ArrayLike,
+    information: ArrayLike,
+    variance: float,
+    noise_information: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Return the covariance of a fundamental matrix from sums over its matches.
+
+    It is ``variance * A⁻¹ I A⁻¹`` on the tangent space, where I is the information and
+    ``A = I - variance * N`` is what it would be without noise; without N, the inverse
+    ``variance * I⁻¹``.
+
+    Parameters
+    ----------
+    F : array_like of shape (3, 3)
+        Fundamental matrix of rank 2, in coordinates in which the matches have a mean of about zero
+        and a spread of about one.
+    information : array_like of shape (9, 9)
+        ``J.T @ J``, with J the derivatives of the Sampson distances by ``F.ravel()`` at unit norm.
+    variance : float
+        That of the noise of a coordinate, in the same coordinates.
+    noise_information : array_like of shape (9, 9), default=None
+        N, what noise of unit variance adds to the information.
+
+    Returns
+    -------
+    ndarray of shape (9, 9), float64
+        Of ``F.ravel()`` at unit norm; of rank 7, symmetric.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is not finite, the variance is negative, or the information has
+        a rank below 7: the matches leave F undetermined.
+
+    See Also
+    --------
+    fundamental_covariance : Does it all from matches.
+    transform_covariance : Takes the result to other coordinates.
+    """
+    F = check_fundamental(F)
+    information = check_matrix(information, (9, 9), "information")
+    variance = check_nonnegative(variance, "variance")
+    if noise_information is not None:
+        noise_information = check_matrix(noise_information, (9, 9), "noise_information")
+    return _covariance(F / np.linalg.norm(F), information, variance, noise_information)
+
+
+def _covariance(
+    F: NDArray[np.float64],
+    information: NDArray[np.float64],
+    variance: float,
+    noise_information: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """Do what `covariance_from_information` does, for arrays that were checked."""
+    tangent = _tangent_basis(F)
+    inside = tangent.T @ information @ tangent
+    # scipy.linalg.eigh costs its checks.
+    values, vectors, _ = lapack.dsyevd(inside)
+    if not values[0] > _NO_INFORMATION * values[-1]:
+        rank = int(np.count_nonzero(values > _NO_INFORMATION * max(values[-1], 0.0)))
+        raise ValueError(
+            f"the matches leave F undetermined: their information has rank {rank}, where 7 are "
+            "needed; they are fewer than 7, coincide, lie in a plane, or too close to the epipoles"
+        )
+    root = tangent @ (vectors / np.sqrt(values))
+    if noise_information is not None:
+        # In this basis the information is the identity, and noise a part of it between 0 and 1.
+        share = variance * (root.T @ noise_information @ root)
+        parts, vectors, _ = lapack.dsyevd(share)
+        root = (root @ vectors) / (1 - np.clip(parts, 0, _MOST_NOISE))
+    return variance * (root @ root.T)
+
+
+def transform_covariance(
+    F: ArrayLike, covariance: ArrayLike, transform1: ArrayLike, transform2: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the covariance of a fundamental matrix in other coordinates of both images.
+
+    Parameters
+    ----------
+    F : array_like of shape (3, 3)
+        Fundamental matrix of the coordinates that ``transform1`` and ``transform2`` map to.
+    covariance : array_like of shape (9, 9)
+        Of ``F.ravel()`` at unit norm.
+    transform1, transform2 : array_like of shape (3, 3)
+        Map homogeneous points of the new coordinates, for example pixels, to those of ``F``.
+
+    Returns
+    -------
+    ndarray of shape (9, 9), float64
+        Of ``transform2.T @ F @ transform1``, scaled to unit norm.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong or a number not finite.
+    """
+    F = check_fundamental(F)
+    covariance = check_matrix(covariance, (9, 9), "covariance")
+    transform1 = check_matrix(transform1, (3, 3), "transform1")
+    transform2 = check_matrix(transform2, (3, 3), "transform2")
+    return _transform_covariance(F / np.linalg.norm(F), covariance, transform1, transform2)
+
+
+def _transform_covariance(
+    F: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    transform1: NDArray[np.float64],
+    transform2: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    linear = np.kron(transform2.T, transform1.T)
+    moved = linear @ F.ravel()
+    size = np.linalg.norm(moved)
+    moved /= size
+    linear = (linear - np.outer(moved, moved @ linear)) / size
+    return linear @ covariance @ linear.T
+
+
+def fundamental_covariance(
+    F: ArrayLike,
+    matches: ArrayLike,
+    *,
+    noise_scale: float | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Return the covariance of a fundamental matrix that was fitted to matches.
+
+    The matrix must minimise the (weighted) sum of squared Sampson distances of these matches, all
+    of which are right but for noise that is equal and independent in each coordinate.
+
+    Parameters
+    ----------
+    F : array_like of shape (3, 3)
+        Fundamental matrix of rank 2.
+    matches : array_like of shape (n, 4)
+        Rows x1 y1 x2 y2 in pixels, at least 7, or 8 without ``noise_scale``.
+    noise_scale : float or None, default=None
+        Standard deviation of the noise of a coordinate, pixels. None estimates it from the
+        distances, with n - 7 degrees of freedom; too small if matches were selected by a distance
+        below 3 standard deviations or so.
+    sample_weight : array_like of shape (n,), default=None
+        Not negative: the probability that a match is right, or how many equal matches it stands
+        for.
+
+    Returns
+    -------
+    ndarray of shape (9, 9), float64
+        Of ``F.ravel()`` at unit norm, whatever the scale of the argument; of rank 7, symmetric.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is not finite, the noise is negative, matches are too few, or
+        they leave F undetermined.
+
+    See Also
+    --------
+    epipolar_band : What it means for epipolar lines.
+
+    Notes
+    -----
+    The covariance ``s² (JᵀJ)⁻¹`` of a nonlinear least-squares fit on the manifold of unit norm and
+    rank 2, J the derivatives of the distances, is that of [1]_ and [2]_. It is too small where the
+    noise is not small beside what distinguishes the weak directions of F, as when a camera moves
+    forward, because the noise of the matches then adds to ``JᵀJ``. That part is computed and taken
+    off, as renormalisation [3]_ does, which gives ``s² A⁻¹ JᵀJ A⁻¹`` with ``A = JᵀJ - s² N``; and
+    matches within 8 standard deviations of the epipoles count as if they were not there. Sums are
+    made in normalised coordinates.
+
+    References
+    ----------
+    .. [1] Z. Zhang, "Determining the epipolar geometry and its uncertainty: a review",
+       International Journal of Computer Vision 27 (2), 1998, 161-195, section 4.
+    .. [2] G. Csurka, C. Zeller, Z. Zhang and O. Faugeras, "Characterizing the uncertainty of the
+       fundamental matrix", Computer Vision and Image Understanding 68 (1), 1997, 18-36.
+    .. [3] K. Kanatani, "Statistical optimization for geometric computation", 1996, chapter 9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.datasets import make_two_view
+    >>> from fastmotion.epipolar.uncertainty import fundamental_covariance
+    >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, random_state=0)
+    >>> covariance = fundamental_covariance(view.F, view.matches, noise_scale=1.0)
+    >>> covariance.shape, np.allclose(covariance @ view.F.ravel(), 0)
+    ((9, 9), True)
+    """
+    F = check_fundamental(F)
+    n_needed = _N_FREE + (noise_scale is None)
+    matches, _ = check_matches(matches, min_matches=n_needed, name="matches")
+    weight = np.ones(len(matches))
+    if sample_weight is not None:
+        weight = check_weight(sample_weight, len(matches), "sample_weight")
+    if noise_scale is not None:
+        noise_scale = check_nonnegative(noise_scale, "noise_scale")
+    transform1, transform2 = _normalisation(matches, weight)
+    scale = transform1[0, 0]
+    F = np.linalg.inv(transform2).T @ F @ np.linalg.inv(transform1)
+    F /= np.linalg.norm(F)
+    terms = _SampsonTerms.of(F, (matches - _centres(transform1, transform2)) * scale)
+    is_counted = weight > 0
+    if noise_scale is None:
+        variance = _residual_variance(terms.distances[is_counted], weight[is_counted])
+    else:
+        variance = (noise_scale * scale) ** 2
+    sums = _match_sums(F, terms, weight, variance)
+    covariance = _covariance(F, sums.information, variance, sums.noise_information)
+    return _transform_covariance(F, covariance, transform1, transform2)
+
+
+def _normalisation(
+    matches: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what maps pixels of each image to a mean of zero, both with one scale."""
+    total = weight.sum()
+    if not total:
+        raise ValueError("sample_weight must not be zero for all matches")
+    mean = weight @ matches / total
+    spread = np.sqrt(weight @ (matches - mean) ** 2 / total).max()
+    if not spread:
+        raise ValueError("the matches leave F undetermined: they all coincide")
+
+    def to(centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, spread]]) / spread
+
+    return to(mean[:2]), to(mean[2:])
+
+
+def _centres(
+    transform1: NDArray[np.float64], transform2: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.concatenate([-t[:2, 2] / t[0, 0] for t in (transform1, transform2)])
+
+
+def _residual_variance(distances: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    n_effective = float(weight.sum())
+    if n_effective <= _N_FREE:
+        raise ValueError(
+            f"sample_weight must add up to more than 7 to tell the noise, got {n_effective:.3g}; "
+            "pass noise_scale, or more matches"
+        )
+    return float(weight @ distances**2) / (n_effective - _N_FREE)
+
+
+def _match_sums(
+    F: NDArray[np.float64], terms: _SampsonTerms, weight: NDArray[np.float64], variance: float
+) -> MatchSums:
+    nearest = _NEAR_EPIPOLE**2 * variance * float((F[:2, :2] ** 2).sum())
+    counted = (weight > 0) & (terms.squared_normals > nearest)
+    terms, weight = _SampsonTerms(*(part[counted] for part in terms)), weight[counted]
+    jacobian = terms.jacobian()
+    information = (jacobian * weight[:, np.newaxis]).T @ jacobian
+    return MatchSums(information, terms.noise_information(weight))
+
+
+def line_covariance(
+    points: ArrayLike, F: ArrayLike, covariance: ArrayLike, image: int = 1
+) -> NDArray[np.float64]:
+    """Return the covariances of the epipolar lines of exact points.
+
+    Parameters
+    ----------
+    points : array_like of shape (m, 2)
+        Pixels of one image.
+    F : array_like of shape (3, 3)
+        Fundamental matrix.
+    covariance : array_like of shape (9, 9)
+        Of ``F.ravel()`` at unit norm.
+    image : {1, 2}, default=1
+        The image of the points; the lines lie in the other one.
+
+    Returns
+    -------
+    ndarray of shape (m, 3, 3), float64
+        Of the lines (a, b, c) with a² + b² = 1; of rank 2 at most.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is not finite, ``image`` is neither 1 nor 2, or a point is the
+        epipole, which has no line.
+    """
+    return _Lines.of(points, F, covariance, image).covariances
+
+
+class _Lines(NamedTuple):
+    """Epipolar lines with a² + b² = 1, and how they depend on what they come from."""
+
+    lines: NDArray[np.float64]  # (m, 3)
+    covariances: NDArray[np.float64]  # (m, 3, 3), from that of F
+    by_point: NDArray[np.float64]  # (m, 3, 2), derivatives of the lines by x and y of the points
+
+    @classmethod
+    def of(cls, points: ArrayLike, F: ArrayLike, covariance: ArrayLike, image: int) -> _Lines:
+        F = check_fundamental(F)
+        F = F / np.linalg.norm(F)
+        by_entry = check_matrix(covariance, (9, 9), "covariance").reshape(3, 3, 3, 3)
+        if check_image_number(image) == 2:
+            F, by_entry = F.T, by_entry.transpose(1, 0, 3, 2)
+        homogeneous = _homogeneous(check_points(points))
+        raw = homogeneous @ F.T
+        size = np.hypot(raw[:, 0], raw[:, 1])
+        is_epipole = size <= _NO_NORMAL * np.linalg.norm(homogeneous, axis=1)
+        if is_epipole.any():
+            raise ValueError(
+                f"points must not be the epipole, which has no epipolar line, as point "
+                f"{int(np.argmax(is_epipole))} is; leave it out"
+            )
+        lines = raw / size[:, np.newaxis]
+        normals = lines * [1, 1, 0]
+        # Derivative of l / |(a, b)| by l.
+        scaling = np.eye(3) - lines[:, :, np.newaxis] * normals[:, np.newaxis, :]
+        scaling /= size[:, np.newaxis, np.newaxis]
+        of_raw = np.einsum("mj,ijkl,ml->mik", homogeneous, by_entry, homogeneous, optimize=True)
+        return cls(lines, scaling @ of_raw @ scaling.transpose(0, 2, 1), scaling @ F[:, :2])
+
+
+@dataclass(frozen=True)
+class EpipolarBand:
+    """Where epipolar lines, or points on them, lie with some probability.
+
+    Attributes
+    ----------
+    lines : ndarray of shape (m, 3), float64
+        Estimated lines (a, b, c) with a² + b² = 1: the middles of the bands.
+    conics : ndarray of shape (m, 3, 3), float64
+        The bands: the points y with ``[y 1] C [y 1]ᵀ <= 0``, which lie between the two branches of
+        a hyperbola. Scaled so that ``-[y 1] C [y 1]ᵀ`` of a point on the line is the squared half
+        width of the band there, pixels².
+    probability : float
+        As asked for.
+    """
+
+    lines: NDArray[np.float64]
+    conics: NDArray[np.float64]
+    probability: float
+
+    def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
+        """Return whether each point lies in its band.
+
+        Parameters
+        ----------
+        points : array_like of shape (m, 2)
+            Pixels, one point for each band.
+
+        Returns
+        -------
+        ndarray of shape (m,), bool
+
+        Raises
+        ------
+        TypeError
+            The points are not real numbers.
+        ValueError
+            The shape is wrong or a number not finite.
+        """
+        points = check_points(points)
+        if len(points) != len(self.lines):
+            raise ValueError(
+                f"there must be one point for each of {len(self.lines)} bands, got {len(points)}"
+            )
+        homogeneous = _homogeneous(points)
+        return np.einsum("mi,mij,mj->m", homogeneous, self.conics, homogeneous) <= 0
+
+    def edges(self, shape: tuple[int, int], n_samples: int = 101) -> NDArray[np.float64]:
+        """Return points along both edges of each band, to draw them over an image.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width of the image that the lines lie in, pixels.
+        n_samples : int, default=101
+            Points along an edge, at least 2.
+
+        Returns
+        -------
+        ndarray of shape (m, 2, n_samples, 2), float64
+            For each band two edges of points x y, in the same order along the line. They reach
+            from one side of the circle around the image to the other.
+
+        Raises
+        ------
+        ValueError
+            There are fewer than two samples.
+        """
+        if n_samples < 2:
+            raise ValueError(f"n_samples must be at least 2, got {n_samples}")
+        height, width = shape
+        middle = np.array([(width - 1) / 2, (height - 1) / 2])
+        normals = self.lines[:, :2]
+        foot = middle - (normals @ middle + self.lines[:, 2])[:, np.newaxis] * normals
+        along = np.stack([-normals[:, 1], normals[:, 0]], axis=1)
+        reach = np.hypot(height, width) / 2
+        steps = np.linspace(-reach, reach, n_samples)[:, np.newaxis]
+        points = foot[:, np.newaxis] + steps * along[:, np.newaxis]
+        homogeneous = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=2)
+        square = -np.einsum("msi,mij,msj->ms", homogeneous, self.conics, homogeneous)
+        # A band of no width may round to less.
+        offset = np.sqrt(np.maximum(square, 0))[..., np.newaxis] * normals[:, np.newaxis]
+        return np.stack([points - offset, points + offset], axis=1)
+
+
+def epipolar_band(
+    points: ArrayLike,
+    F: ArrayLike,
+    covariance: ArrayLike,
+    *,
+    probability: float = 0.95,
+    image: int = 1,
+    noise_scale: float | None = None,
+) -> EpipolarBand:
+    """Return the bands in which epipolar lines, or the points that match, lie with a probability.
+
+    Parameters
+    ----------
+    points : array_like of shape (m, 2)
+        Pixels of one image.
+    F : array_like of shape (3, 3)
+        Fundamental matrix, estimated.
+    covariance : array_like of shape (9, 9)
+        Of ``F.ravel()`` at unit norm.
+    probability : float, default=0.95
+        Between 0 and 1, both excluded.
+    image : {1, 2}, default=1
+        The image of the points; the bands lie in the other one.
+    noise_scale : float or None, default=None
+        What the band is to hold, each point's taken alone:
+
+        - None: the whole true epipolar line of the point, which is taken as exact (two degrees of
+          freedom).
+        - 0.0: the true point that matches it, which is one point of that line, so that the band is
+          narrower (one degree of freedom).
+        - A standard deviation in pixels: the *measured* point that matches it, where both points
+          have noise of this standard deviation in each coordinate (one degree of freedom).
+
+    Returns
+    -------
+    EpipolarBand
+        Lines and conics, with methods to tell what lies inside and to draw the edges.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is not finite or out of range, or a point is the epipole.
+
+    Notes
+    -----
+    A point y of the true line l + δ keeps ``(lᵀy)² = (δᵀy)²``, and over all δ of the ellipse
+    ``δᵀ C⁺ δ <= k²`` of the line's covariance C, of rank 2, ``(δᵀy)²`` is at most ``k² yᵀCy``:
+    the band is ``yᵀ (l lᵀ - k² C) y <= 0`` [1]_ [2]_. It holds to first order: not next
+    to the epipole, where a line may turn by any angle.
+
+    References
+    ----------
+    .. [1] G. Csurka, C. Zeller, Z. Zhang and O. Faugeras, "Characterizing the uncertainty of the
+       fundamental matrix", Computer Vision and Image Understanding 68 (1), 1997, 18-36.
+    .. [2] R. Hartley and A. Zisserman, "Multiple view geometry in computer vision", 2nd ed., 2004,
+       section 11.11.
+
+    Examples
+    --------
+    >>> from fastmotion.datasets import make_two_view
+    >>> from fastmotion.epipolar.uncertainty import epipolar_band, fundamental_covariance
+    >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, noise=0.0, random_state=0)
+    >>> covariance = fundamental_covariance(view.F, view.matches, noise_scale=1.0)
+    >>> band = epipolar_band(view.matches[:, :2], view.F, covariance)
+    >>> bool(band.contains(view.matches[:, 2:]).all()), band.edges((750, 1000)).shape
+    (True, (100, 2, 101, 2))
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"probability must lie between 0 and 1, got {probability}")
+    lines, spread, by_point = _Lines.of(points, F, covariance, image)
+    n_free = 2 if noise_scale is None else 1
+    if noise_scale is not None:
+        square = check_nonnegative(noise_scale, "noise_scale") ** 2
+        spread = spread + square * (by_point @ by_point.transpose(0, 2, 1))
+        spread[:, 2, 2] += square
+    quantile = chdtri(n_free, 1 - probability)
+    conics = lines[:, :, np.newaxis] * lines[:, np.newaxis, :] - quantile * spread
+    return EpipolarBand(lines, conics, float(probability))
+
+
+def epipole_covariance(F: ArrayLike, covariance: ArrayLike) -> NDArray[np.float64]:
+    """Return the covariances of both epipoles.
+
+    Parameters
+    ----------
+    F : array_like of shape (3, 3)
+        Fundamental matrix of rank 2.
+    covariance : array_like of shape (9, 9)
+        Of ``F.ravel()`` at unit norm.
+
+    Returns
+    -------
+    ndarray of shape (2, 3, 3), float64
+        Of the homogeneous epipoles of unit norm, first that in image 1 (F e = 0), then that in
+        image 2; of rank 2. An epipole (x, y, w) in pixels has the covariance ``D @ C @ D.T`` with
+        ``D = [[1, 0, -x/w], [0, 1, -y/w]] / w``.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is not finite, or F has rank 1.
+
+    Notes
+    -----
+    From ``dF e + F de = 0`` with de orthogonal to e follows ``de = -F⁺ dF e``; Zhang's review [1]_,
+    section 5.1, has the same by way of the eigenvector.
+
+    References
+    ----------
+    .. [1] Z. Zhang, "Determining the epipolar geometry and its uncertainty: a review",
+       International Journal of Computer Vision 27 (2), 1998, 161-195.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar.uncertainty import epipole_covariance
+    >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    >>> epipole_covariance(sideways, 0.01 * np.eye(9))[0].round(3)
+    array([[0.  , 0.  , 0.  ],
+           [0.  , 0.02, 0.  ],
+           [0.  , 0.  , 0.02]])
+    """
+    F = check_fundamental(F)
+    F = F / np.linalg.norm(F)
+    by_entry = check_matrix(covariance, (9, 9), "covariance").reshape(3, 3, 3, 3)
+    left, sizes, right = np.linalg.svd(F)
+    if sizes[1] <= _NO_INFORMATION:
+        raise ValueError(
+            "F must have rank 2 for its epipoles to be determined, got a matrix of rank 1"
+        )
+    inverse = (right[:2].T / sizes[:2]) @ left[:, :2].T
+    in1 = inverse @ np.einsum("j,ijkl,l->ik", right[2], by_entry, right[2]) @ inverse.T
+    in2 = inverse.T @ np.einsum("i,ijkl,k->jl", left[:, 2], by_entry, left[:, 2]) @ inverse
+    return np.stack([in1, in2])
