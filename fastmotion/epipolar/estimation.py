@@ -104,8 +104,8 @@ def seven_point(matches: ArrayLike, sample_weight: ArrayLike | None = None) -> N
     Returns
     -------
     ndarray of shape (k, 3, 3), float64
-        1 to 3 matrices as `eight_point` returns them. If infinitely many fit (`design_rank` is less
-        than 7), some of them.
+        1 to 3 matrices as `eight_point` returns them, that of least algebraic error first. If
+        infinitely many fit (`design_rank` is less than 7), some of them.
 
     Raises
     ------
@@ -137,7 +137,8 @@ def seven_point(matches: ArrayLike, sample_weight: ArrayLike | None = None) -> N
     True
     """
     design = _Design.of(matches, sample_weight, least=7)
-    return np.stack([design.finish(member) for member in _singular_members(design.pencil())])
+    members = sorted(_singular_members(design.pencil()), key=design.error)
+    return np.stack([design.finish(member) for member in members])
 
 
 def design_rank(matches: ArrayLike) -> int:
@@ -246,14 +247,17 @@ class _Design:
 
     Attributes
     ----------
+    values : ndarray of shape (9,)
+        Their singular values, the largest first.
     right : ndarray of shape (9, 9)
-        Their right singular vectors as rows, the largest singular value first.
+        Their right singular vectors as rows.
     rank : int
         How many singular values rounding does not explain.
     to_normalised1, to_normalised2 : ndarray of shape (3, 3)
         What normalises homogeneous points of either image, up to a factor.
     """
 
+    values: NDArray[np.float64]
     right: NDArray[np.float64]
     rank: int
     to_normalised1: NDArray[np.float64]
@@ -271,7 +275,7 @@ class _Design:
                 f"sample_weight must be positive for at least {least} matches, got {len(rows)}"
             )
         if not len(rows):
-            return cls(np.eye(9), 0, np.eye(3), np.eye(3))
+            return cls(np.zeros(9), np.eye(9), 0, np.eye(3), np.eye(3))
         if weight is not None:
             weight /= weight.max()
         points1, map1 = _normalise(rows[:, :2], weight)
@@ -283,7 +287,8 @@ class _Design:
         # Coordinates were rounded as they came, be they far from the origin for their spread.
         offset = max(1.0, np.abs(map1[:2, 2]).max(), np.abs(map2[:2, 2]).max())
         relative = min(_ROUNDINGS * _precision(matches) * offset, _MOST_ROUNDING)
-        return cls(right, int((values > relative * values[0]).sum()), map1, map2)
+        rank = int((values > relative * values[0]).sum())
+        return cls(values, right, rank, map1, map2)
 
     def pencil(self) -> NDArray[np.float64]:
         """Return two matrices, of shape (2, 3, 3), whose combinations are to be solutions."""
@@ -292,6 +297,10 @@ class _Design:
         null = self.right[self.rank :]
         basis, _ = np.linalg.qr(null.T @ (null @ _GENERIC.T))
         return basis.T.reshape(2, 3, 3)
+
+    def error(self, member: NDArray[np.float64]) -> float:
+        """Return the norm of what a matrix of unit norm leaves of the equations."""
+        return float(np.linalg.norm(self.values * (self.right @ member.ravel())))
 
     def finish(self, member: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the fundamental matrix, in pixels, of one in normalised coordinates."""

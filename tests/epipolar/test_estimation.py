@@ -97,6 +97,11 @@ def test_seven_point_as_the_reference(n_matches, weighted, seed, rng):
     for F in found:
         assert_proper(F, matches)
         assert min(reference.distance(F, G) for G in expected) < 1e-8
+    maps = reference.normalisations(matches, weight)
+    rows = reference.design(matches, maps) * np.sqrt(1 if weight is None else weight[:, None])
+    inner = [np.linalg.inv(maps[1]).T @ F @ np.linalg.inv(maps[0]) for F in found]
+    errors = [np.linalg.norm(rows @ F.ravel()) / np.linalg.norm(F) for F in inner]
+    assert n_matches == 7 or errors == sorted(errors)
 
 
 def test_blocks_of_many_matches_are_as_all_at_once():
