@@ -19,7 +19,7 @@ from fastmotion.epipolar.kernels.planar_scalar import (
 )
 
 # Matches that are scored between two decisions whether to go on.
-BLOCK = np.int64(64)
+BLOCK = 64
 
 # A model is dropped when it has fewer inliers than one as good as the best would have by so many
 # standard deviations: of a thousand such models one or two are lost.

@@ -1,0 +1,334 @@
+"""Homographies between two views of a plane: from matches by linear algebra, and distances."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmotion.epipolar.checks import check_matches, check_matrix, check_points
+from fastmotion.epipolar.estimation import _normalise, _shorten
+from fastmotion.epipolar.kernels import planar
+from fastmotion.linear._normal_equations import check_weight
+
+__all__ = [
+    "homography_from_points",
+    "normalise_homography",
+    "planar_sampson_distance",
+    "transfer_distance",
+    "transform_points",
+]
+
+# Relative to the largest singular value: a matrix below this is singular but for rounding.
+_SINGULAR = 1e-12
+
+
+def homography_from_points(
+    X: ArrayLike, y: ArrayLike | None = None, *, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return the homography of least algebraic error, by the normalised direct linear transform.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, 4), or (n, 2) with ``y``
+        Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1; at least 4 of positive weight.
+    y : array_like of shape (n, 2), default=None
+        The points of image 2.
+    sample_weight : array_like of shape (n,), default=None
+        Not negative; a weight of 2 counts as two equal matches.
+
+    Returns
+    -------
+    ndarray of shape (3, 3), float64
+        H of ``[x2 y2 1]ᵀ ∝ H [x1 y1 1]ᵀ``, of unit Frobenius norm and positive determinant.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is NaN or infinite, a weight is negative, there are fewer than 4
+        matches of positive weight, or they determine no invertible H, as where all points but one
+        lie on a line.
+
+    See Also
+    --------
+    Homography : From matches of which some are wrong.
+
+    Notes
+    -----
+    Hartley and Zisserman 2004, "Multiple View Geometry in Computer Vision", algorithm 4.2. Wrong
+    matches ruin the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar.planes import homography_from_points, transform_points
+    >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> H = homography_from_points(square, [[0, 0], [2, 0], [2, 2], [0, 4]])
+    >>> transform_points(H, square)
+    array([[ 0., 0.],
+           [ 2., 0.],
+           [ 2., 2.],
+           [ 0., 4.]])
+    """
+    matches, _ = check_matches(X, y)
+    weight = None
+    if sample_weight is not None:
+        weight = check_weight(sample_weight, len(matches), "sample_weight")
+        matches, weight = matches[weight > 0], weight[weight > 0]
+    if len(matches) < 4:
+        raise ValueError(
+            f"a homography takes at least 4 matches (of positive weight), got {len(matches)}"
+        )
+    return _direct_linear(matches, weight)
+
+
+def _direct_linear(
+    matches: NDArray[np.float64], weight: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return the homography of matches that have been checked."""
+    points1, to_normalised1 = _normalise(matches[:, :2], weight)
+    points2, to_normalised2 = _normalise(matches[:, 2:], weight)
+    equations = _equations(points1, points2)
+    if weight is not None:
+        equations *= np.sqrt(np.tile(weight / weight.max(), 2))
+    _, values, right = np.linalg.svd(_shorten(equations), full_matrices=False)
+    H = right[8].reshape(3, 3)
+    if values[7] <= _SINGULAR * values[0] or _is_singular(H):
+        raise ValueError(
+            "the matches determine no invertible homography: in one image all points but one lie "
+            "on a line, or are the same; add matches elsewhere"
+        )
+    return normalise_homography(np.linalg.solve(to_normalised2, H @ to_normalised1))
+
+
+def _equations(points1: NDArray[np.float64], points2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return columns whose products with the entries of H, row by row, are to be zero."""
+    n = points1.shape[1]
+    ones = np.concatenate([points1, np.ones((1, n))])
+    equations = np.zeros((3, 3, 2, n))
+    for axis in range(2):
+        equations[axis, :, axis] = ones
+        equations[2, :, axis] = -points2[axis] * ones
+    return equations.reshape(9, -1)
+
+
+def _is_singular(H: NDArray[np.float64]) -> bool:
+    """Return whether a matrix has no inverse, whatever the units of the two images are."""
+    scaled = H
+    for axis in (0, 1):
+        largest = np.abs(scaled).max(axis=axis, keepdims=True)
+        if not largest.all():
+            return True
+        scaled = scaled / largest
+    values = np.linalg.svd(scaled, compute_uv=False)
+    return bool(values[2] <= _SINGULAR * values[0])
+
+
+def check_homography(H: ArrayLike, name: str = "H") -> NDArray[np.float64]:
+    """Return a homography as float64, scaled as it was.
+
+    Parameters
+    ----------
+    H : array_like of shape (3, 3)
+    name : str, default="H"
+        What error messages call it.
+
+    Returns
+    -------
+    ndarray of shape (3, 3), float64
+
+    Raises
+    ------
+    TypeError
+        The numbers are not real, or lie on a CUDA device.
+    ValueError
+        The shape is wrong, an entry is NaN or infinite, or the matrix has no inverse.
+    """
+    array = check_matrix(H, (3, 3), name)
+    if _is_singular(array):
+        raise ValueError(f"{name} must be invertible, got {array.tolist()}")
+    return array
+
+
+def normalise_homography(H: ArrayLike) -> NDArray[np.float64]:
+    """Return a homography with unit norm and positive determinant.
+
+    Parameters
+    ----------
+    H : array_like of shape (3, 3)
+        Invertible.
+
+    Returns
+    -------
+    ndarray of shape (3, 3), float64
+
+    Raises
+    ------
+    TypeError
+        ``H`` does not hold real numbers.
+    ValueError
+        The shape is wrong, a number is NaN or infinite, or ``H`` has no inverse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar.planes import normalise_homography
+    >>> normalise_homography(-2 * np.eye(3)).round(3)
+    array([[0.577, 0.   , 0.   ],
+           [0.   , 0.577, 0.   ],
+           [0.   , 0.   , 0.577]])
+    """
+    matrix = check_homography(H)
+    matrix = matrix / np.abs(matrix).max()  # so that no square overflows, and not all underflow
+    matrix /= np.copysign(np.linalg.norm(matrix), np.linalg.det(matrix))
+    return matrix + 0.0  # no zero is negative
+
+
+def transform_points(H: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
+    """Return where a homography takes points of image 1.
+
+    Parameters
+    ----------
+    H : array_like of shape (3, 3)
+    points : array_like of shape (n, 2)
+        Pixels x y.
+
+    Returns
+    -------
+    ndarray of shape (n, 2), float64
+        Infinite or NaN where a point goes to infinity.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is NaN or infinite, or ``H`` has no inverse.
+
+    Examples
+    --------
+    >>> from fastmotion.epipolar.planes import transform_points
+    >>> transform_points([[2, 0, 1], [0, 2, 0], [0, 0, 1]], [[10, 20]])
+    array([[21., 40.]])
+    """
+    return map_points(check_homography(H), check_points(points))
+
+
+def map_points(H: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where a homography takes points, both checked."""
+    homogeneous = points @ H[:, :2].T + H[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return homogeneous[:, :2] / homogeneous[:, 2:]
+
+
+def transfer_distance(
+    H: ArrayLike, matches: ArrayLike, *, symmetric: bool = False
+) -> NDArray[np.float64]:
+    """Return how far from their matches a homography takes the points of image 1.
+
+    Parameters
+    ----------
+    H : array_like of shape (3, 3)
+    matches : array_like of shape (n, 4)
+        Rows ``x1 y1 x2 y2`` in pixels.
+    symmetric : bool, default=False
+        Whether the distance is the root of the sum of its square and that of the way back, from
+        image 2 to image 1.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Pixels; infinite where a point goes to infinity.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is NaN or infinite, or ``H`` has no inverse.
+
+    See Also
+    --------
+    planar_sampson_distance : The distance that estimates minimise.
+
+    Notes
+    -----
+    Hartley and Zisserman 2004, "Multiple View Geometry in Computer Vision", equations 4.6 and 4.7.
+
+    Examples
+    --------
+    >>> from fastmotion.epipolar.planes import transfer_distance
+    >>> double = [[2, 0, 0], [0, 2, 0], [0, 0, 1]]
+    >>> transfer_distance(double, [[10, 10, 23, 24]])
+    array([5.])
+    >>> transfer_distance(double, [[10, 10, 23, 24]], symmetric=True)
+    array([5.59017])
+    """
+    matrix = check_homography(H)
+    rows, _ = check_matches(matches, name="matches")
+    forward = _transfer(matrix, rows[:, :2], rows[:, 2:])
+    if not symmetric:
+        return forward
+    inverse = np.asarray(np.linalg.inv(matrix), np.float64)
+    return np.hypot(forward, _transfer(inverse, rows[:, 2:], rows[:, :2]))
+
+
+def _transfer(
+    H: NDArray[np.float64], points: NDArray[np.float64], matched: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    difference = map_points(H, points) - matched
+    distance = np.hypot(difference[:, 0], difference[:, 1])
+    return np.where(np.isnan(distance), np.inf, distance)
+
+
+def planar_sampson_distance(H: ArrayLike, matches: ArrayLike) -> NDArray[np.float64]:
+    """Return how far matches are from obeying a homography, to first order.
+
+    It is the length of the least change of the four coordinates of a match that makes it obey
+    (Sampson's approximation). For noise of standard deviation σ in each coordinate its square is
+    distributed as σ² times chi-squared with 2 degrees of freedom.
+
+    Parameters
+    ----------
+    H : array_like of shape (3, 3)
+    matches : array_like of shape (n, 4)
+        Rows ``x1 y1 x2 y2`` in pixels.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Pixels; infinite where H leaves a match undefined.
+
+    Raises
+    ------
+    TypeError
+        An argument does not hold real numbers.
+    ValueError
+        A shape is wrong, a number is NaN or infinite, or ``H`` has no inverse.
+
+    See Also
+    --------
+    transfer_distance : The error in one image, or the sum over both.
+
+    Notes
+    -----
+    Hartley and Zisserman 2004, "Multiple View Geometry in Computer Vision", section 4.2.6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar.planes import planar_sampson_distance
+    >>> planar_sampson_distance(np.eye(3), [[10, 10, 13, 14]])  # half of it in each image
+    array([3.5355])
+    """
+    rows, _ = check_matches(matches, name="matches")
+    return sampson_distances(normalise_homography(H), rows)
+
+
+def sampson_distances(H: NDArray[np.float64], matches: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Sampson distances of matches that have been checked."""
+    distances = np.empty(len(matches))
+    planar.sampson_distances(np.ascontiguousarray(matches.T), H.ravel(), distances)
+    distances[np.isnan(distances)] = np.inf
+    return distances
