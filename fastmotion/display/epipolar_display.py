@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from numbers import Integral
@@ -19,7 +20,7 @@ _FIGURE_WIDTH = 9.6  # inches
 _LEGEND_SPACE = 0.6
 _HEIGHTS = 2.0, 8.0  # least and greatest, inches
 _MARGIN = 0.05  # around matches without images, of their extent
-_BAND_STEPS = 129  # points along each edge
+_BAND_SAMPLES = 129  # along each edge
 # Colours of Okabe and Ito, which people tell apart who see fewer colours.
 _INLIER_COLOR = "#0072B2"
 _OUTLIER_COLOR = "#D55E00"
@@ -42,8 +43,8 @@ class EpipolarDisplay:
     as attributes, so that `plot` can draw the same views in another way. Needs the extra ``plot``.
 
     A point in one image restricts its partner in the other to a line, drawn in the point's colour.
-    Around the line lies the band that holds the partner with a given probability, as far as the
-    covariance of F and the noise of the points tell. All lines of an image meet in its epipole.
+    Around it lies the band that holds the line, or the partner, with a given probability, as the
+    covariance of F and the noise of the points say. All lines of an image meet in its epipole.
 
     Parameters
     ----------
@@ -55,8 +56,9 @@ class EpipolarDisplay:
         Which matches obey F; None takes them all as inliers.
     covariance : array-like of shape (9, 9), default=None
         Of ``F.ravel()`` at unit norm; without it there are no bands.
-    noise_scale : float, default=0.0
-        Standard deviation of a coordinate in pixels, which widens the bands.
+    noise_scale : float, default=None
+        What bands hold: with the standard deviation of a coordinate in pixels, the measured partner
+        of a measured point; with 0.0, the true partner; with None, the whole true line.
     images : pair of array-like of shape (height, width) or (height, width, 3), default=None
         The pictures, drawn below all else.
     image_size : tuple of int or pair of such, default=None
@@ -75,8 +77,8 @@ class EpipolarDisplay:
         The points whose lines are drawn, image by image.
     lines_ : list of two lists of matplotlib Line2D
         The lines that cross the frame, image by image.
-    bands_ : list of two lists of matplotlib PolyCollection
-        The bands of these lines.
+    bands_ : list of two lists of matplotlib Polygon
+        The bands of these lines; empty without a covariance.
     epipoles_ : list of matplotlib Line2D
         The marks of the epipoles that lie inside their frame.
 
@@ -103,7 +105,7 @@ class EpipolarDisplay:
         *,
         inliers: ArrayLike | None = None,
         covariance: ArrayLike | None = None,
-        noise_scale: float = 0.0,
+        noise_scale: float | None = None,
         images: Sequence[ArrayLike] | None = None,
         image_size: ArrayLike | None = None,
     ) -> None:
@@ -132,7 +134,8 @@ class EpipolarDisplay:
         Parameters
         ----------
         estimator : FundamentalMatrix or other fitted object
-            With ``F_`` and ``predict``, which tells inliers; bands need ``covariance_`` too.
+            With ``F_`` and ``predict``, which tells inliers. With ``covariance_`` bands are drawn;
+            with ``noise_scale_`` they hold the partner as it would be measured.
         X : array-like of shape (n, 4) or (n, 2)
             Matches, or their points in image 1.
         y : array-like of shape (n, 2), default=None
@@ -181,7 +184,7 @@ class EpipolarDisplay:
             X if y is None else np.hstack([X, y]),
             inliers=inliers,
             covariance=getattr(estimator, "covariance_", None),
-            noise_scale=getattr(estimator, "noise_scale_", 0.0),
+            noise_scale=getattr(estimator, "noise_scale_", None),
             images=images,
             image_size=image_size,
         ).plot(ax, **kwargs)
@@ -194,7 +197,7 @@ class EpipolarDisplay:
         *,
         inliers: ArrayLike | None = None,
         covariance: ArrayLike | None = None,
-        noise_scale: float = 0.0,
+        noise_scale: float | None = None,
         images: Sequence[ArrayLike] | None = None,
         image_size: ArrayLike | None = None,
         ax: Any = None,
@@ -212,8 +215,8 @@ class EpipolarDisplay:
             Which matches obey F; None takes them all as inliers.
         covariance : array-like of shape (9, 9), default=None
             Of ``F.ravel()`` at unit norm, for bands.
-        noise_scale : float, default=0.0
-            Standard deviation of a coordinate in pixels.
+        noise_scale : float, default=None
+            What bands hold, see above.
         images : pair of array-like of shape (height, width) or (height, width, 3), default=None
             The pictures.
         image_size : tuple of int or pair of such, default=None
@@ -269,7 +272,7 @@ class EpipolarDisplay:
         image : {1, 2}, default=1
             Where `points` of shape (m, 2) lie.
         probability : float, default=0.95
-            That the band around a line holds the partner of the line's point. None draws no bands.
+            With which a band holds what it shall. None draws no bands.
         max_matches : int, default=2000
             Of more matches, so many are drawn, evenly spaced in their order.
         legend : bool, default=True
@@ -305,7 +308,7 @@ class EpipolarDisplay:
         self._draw_frames(frames)
         self._draw_matches(matches, inliers, max_matches)
         self._draw_points(chosen)
-        self._draw_lines(F, chosen, frames)
+        self._draw_lines(F, chosen, frames, probability)
         self._draw_epipoles(F, frames)
         if legend and self.inliers_:
             self._draw_legend(inliers)
@@ -395,26 +398,59 @@ class EpipolarDisplay:
         ]
 
     def _draw_lines(
-        self, F: NDArray[np.float64], chosen: tuple[NDArray, NDArray], frames: list[_Frame]
+        self,
+        F: NDArray[np.float64],
+        chosen: tuple[NDArray, NDArray],
+        frames: list[_Frame],
+        probability: float | None,
     ) -> None:
-        from fastmotion.epipolar.lines import epipolar_lines
-
         path_effects = import_optional("matplotlib.patheffects", extra="plot", purpose=_PURPOSE)
         # Seen on white as well as on dark photographs.
-        outline = [path_effects.withStroke(linewidth=2.4, foreground="black", alpha=0.5)]
+        outline = [path_effects.withStroke(linewidth=2.4, foreground="black", alpha=0.4)]
         self.lines_: list[list[Any]] = [[], []]
+        self.bands_: list[list[Any]] = [[], []]
         for target, ax, frame in zip((0, 1), self.ax_, frames):
-            points = chosen[1 - target]
-            with warnings.catch_warnings():
-                # An epipole has no line, which the picture shows well enough.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                lines = epipolar_lines(points=points, F=F, image=2 - target)
-            segments = _clip_lines(lines, frame)
-            for segment, color in zip(segments, _line_colors(len(points))):
-                if np.isfinite(segment).all():
-                    self.lines_[target] += ax.plot(
-                        *segment.T, color=color, linewidth=1.2, path_effects=outline
-                    )
+            points, colors = chosen[1 - target], _line_colors(len(chosen[1 - target]))
+            segments = _clip_lines(_find_lines(points, F, image=2 - target), frame)
+            in_sight = np.flatnonzero(np.isfinite(segments).all(axis=(1, 2)))
+            for i in in_sight:
+                self.lines_[target] += ax.plot(
+                    *segments[i].T, color=colors[i], linewidth=1.2, path_effects=outline
+                )
+            outlines = self._find_bands(points[in_sight], F, 2 - target, frame, probability)
+            for i, polygon in zip(in_sight, outlines):
+                self.bands_[target] += ax.fill(
+                    *polygon.T, color=colors[i], alpha=0.35, linewidth=0, zorder=1.5
+                )
+
+    def _find_bands(
+        self,
+        points: NDArray[np.float64],
+        F: NDArray[np.float64],
+        image: int,
+        frame: _Frame,
+        probability: float | None,
+    ) -> NDArray[np.float64]:
+        """Return the outlines of the bands around the lines of points, (m, n, 2), if any."""
+        from fastmotion.epipolar.uncertainty import EpipolarBand, epipolar_band
+
+        if probability is None or self.covariance is None:
+            return np.empty((0, 0, 2))
+        band = epipolar_band(
+            points,
+            F,
+            self.covariance,
+            probability=probability,
+            image=image,
+            noise_scale=self.noise_scale,
+        )
+        # Edges are those of images that begin at the origin.
+        origin = np.array([frame.left, frame.top])
+        shift = np.array([[1, 0, origin[0]], [0, 1, origin[1]], [0, 0, 1]])
+        shifted = EpipolarBand(band.lines @ shift, shift.T @ band.conics @ shift, probability)
+        shape = math.ceil(frame.bottom - frame.top), math.ceil(frame.right - frame.left)
+        first, second = np.moveaxis(shifted.edges(shape, _BAND_SAMPLES), 1, 0)
+        return np.concatenate([first, second[:, ::-1]], axis=1) + origin
 
     def _draw_epipoles(self, F: NDArray[np.float64], frames: list[_Frame]) -> None:
         from fastmotion.epipolar.lines import epipoles
@@ -504,6 +540,17 @@ def _spread(points: NDArray[np.float64], n_points: int) -> list[int]:
 
 def _line_colors(n_lines: int) -> list[str]:
     return [_LINE_COLORS[i % len(_LINE_COLORS)] for i in range(n_lines)]
+
+
+def _find_lines(
+    points: NDArray[np.float64], F: NDArray[np.float64], image: int
+) -> NDArray[np.float64]:
+    from fastmotion.epipolar.lines import epipolar_lines
+
+    with warnings.catch_warnings():
+        # An epipole has no line, which the picture shows well enough.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return epipolar_lines(points=points, F=F, image=image)
 
 
 def _clip_lines(lines: NDArray[np.float64], frame: _Frame) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from fastmotion.datasets import make_two_view
 from fastmotion.display import EpipolarDisplay
 from fastmotion.display.epipolar_display import _clip_lines, _Frame, _spread
 from fastmotion.epipolar.lines import epipoles
+from fastmotion.epipolar.uncertainty import epipolar_band, fundamental_covariance
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("agg")
@@ -140,6 +141,50 @@ def test_an_epipole_has_no_line():
     assert len(display.epipoles_) == 2
     at_infinity = EpipolarDisplay(np.diag([1.0, 0.0, 1.0]), image_size=(80, 60))
     assert at_infinity.plot(points=[[0.0, 0.0]]).lines_[1] == []
+
+
+@pytest.mark.parametrize("noise_scale", [None, 0.0, 2.0])
+@pytest.mark.parametrize("image_size", [(1600, 1300), None])
+def test_bands(view, image_size, noise_scale):
+    matches = view.matches[view.inlier_mask] + 500
+    shift = np.array([[1, 0, -500], [0, 1, -500], [0, 0, 1]])
+    F = shift.T @ view.F @ shift
+    covariance = fundamental_covariance(F, matches, noise_scale=0.5)
+    display = EpipolarDisplay.from_fundamental(
+        F,
+        matches,
+        points=matches[:3],
+        covariance=covariance,
+        noise_scale=noise_scale,
+        image_size=image_size,
+        probability=0.8,
+    )
+    for image in (1, 2):
+        points = matches[:3, 2 * image - 2 : 2 * image]
+        band = epipolar_band(
+            points, F, covariance, probability=0.8, image=image, noise_scale=noise_scale
+        )
+        lines, bands = display.lines_[2 - image], display.bands_[2 - image]
+        assert len(lines) == len(bands) == 3
+        for polygon, conic, line in zip(bands, band.conics, lines):
+            corners = homogeneous(polygon.get_xy())
+            middle = homogeneous(line.get_xydata())
+            scale = np.abs(np.einsum("ni,ij,nj->n", middle, conic, middle)).max()
+            on_edge = np.einsum("ni,ij,nj->n", corners, conic, corners)
+            np.testing.assert_allclose(on_edge / scale, 0, atol=1e-6)
+            assert (
+                polygon.get_path()
+                .contains_points(line.get_xydata() * 0.9 + middle[::-1, :2] * 0.1)
+                .all()
+            )
+            assert polygon.get_facecolor()[:3] == matplotlib.colors.to_rgb(line.get_color())
+
+
+def test_bands_are_drawn_on_request(view):
+    display = EpipolarDisplay(view.F, view.matches, covariance=1e-12 * np.eye(9))
+    assert [len(bands) for bands in display.plot(points=2).bands_] == [2, 2]
+    assert display.plot(points=2, probability=None).bands_ == [[], []]
+    assert EpipolarDisplay(view.F, view.matches).plot(points=2).bands_ == [[], []]
 
 
 def test_epipoles_are_drawn_where_they_are_in_view():
