@@ -1,0 +1,178 @@
+"""Robust fits by random samples: a driver that knows no geometry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmotion.core.parallel import thread_map
+
+__all__ = ["Candidate", "Problem", "Sampling", "run_ransac"]
+
+# Trials that one thread makes at a time. Their results are merged in order, and bounds are set
+# between rounds only: how many threads there are changes nothing.
+_CHUNK = 1024
+# Chunks of a round once the first, smaller rounds have not sufficed.
+_CHUNKS_PER_ROUND = 4
+_FIRST_ROUND = 64
+# Models of a chunk that are refined.
+_KEPT = 2
+# A model of a minimal sample is worth refining if it has this share of the best one's gain.
+_WORTHWHILE = 0.3
+# Trials after which progressive sampling draws from all matches (Chum and Matas 2005).
+_PROGRESSIVE_TRIALS = 200_000
+# Fewer of the best matches than this do not end the search.
+_LEAST_PROGRESSIVE = 20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model and what speaks for it.
+
+    Attributes
+    ----------
+    model : ndarray of shape (9,)
+    gain : float
+        Sum over matches of ``max(0, 1 - d² / threshold²)``.
+    is_inlier : ndarray of shape (n_scored,), bool
+        In the order of samples: the best match first where there is such an order.
+    """
+
+    model: NDArray[np.float64]
+    gain: float
+    is_inlier: NDArray[np.bool_]
+
+
+class Problem(Protocol):
+    """What is to be fitted; all methods are called from several threads at once."""
+
+    @property
+    def sample_size(self) -> int:
+        """Matches of a minimal sample."""
+
+    def search(
+        self,
+        pools: NDArray[np.int64],
+        first_trial: int,
+        models: NDArray[np.float64],
+        gains: NDArray[np.float64],
+    ) -> None:
+        """Make trials; keep models of more gain than those that are there, the best first."""
+
+    def refine(self, model: NDArray[np.float64]) -> Candidate:
+        """Improve a model, or just evaluate it where that is not wanted."""
+
+
+class Sampling:
+    """Which matches trials draw from: from all, or from the best ones first.
+
+    Parameters
+    ----------
+    n_matches, sample_size : int
+    is_progressive : bool
+        Matches are sorted by quality, and trial t draws from the first so many, among them the last
+        of those: PROSAC (Chum and Matas, "Matching with PROSAC", CVPR 2005, equations 3 to 5).
+    """
+
+    def __init__(self, n_matches: int, sample_size: int, is_progressive: bool) -> None:
+        self._n_matches = n_matches
+        self._sample_size = sample_size
+        self._growth: NDArray[np.float64] | None = None
+        if is_progressive:
+            sizes = np.arange(sample_size, n_matches + 1.0)
+            draws = np.full(len(sizes), float(_PROGRESSIVE_TRIALS))
+            for i in range(sample_size):
+                draws *= (sizes - i) / (n_matches - i)
+            self._growth = 1 + np.concatenate([[0.0], np.cumsum(np.ceil(np.diff(draws)))])
+
+    def pools(self, first: int, stop: int) -> NDArray[np.int64]:
+        """Return from how many matches each trial draws."""
+        if self._growth is None:
+            return np.full(stop - first, self._n_matches)
+        trials = np.arange(first + 1, stop + 1)
+        grown = self._sample_size + np.searchsorted(self._growth, trials)
+        return np.minimum(grown, self._n_matches)
+
+    def trials_needed(self, is_inlier: NDArray[np.bool_], confidence: float) -> float:
+        """Return after how many trials one has drawn inliers only, with a probability."""
+        if self._growth is None:
+            ratio = np.count_nonzero(is_inlier) / max(len(is_inlier), 1)
+            return _trials(ratio, self._sample_size, confidence)
+        sizes = np.arange(1, len(is_inlier) + 1)
+        ratios = np.cumsum(is_inlier) / sizes
+        least = min(_LEAST_PROGRESSIVE, len(is_inlier))
+        return _trials(float(ratios[least - 1 :].max()), self._sample_size, confidence)
+
+
+def _trials(ratio: float, sample_size: int, confidence: float) -> float:
+    success = ratio**sample_size
+    if success >= 1.0:
+        return 1.0
+    if success <= 0.0:
+        return math.inf
+    return math.log1p(-confidence) / math.log1p(-success)
+
+
+def _rounds(max_trials: int) -> Iterator[list[tuple[int, int]]]:
+    """Yield rounds of chunks of trials, as first and stop."""
+    first, size = 0, _FIRST_ROUND
+    while first < max_trials:
+        stop = min(first + size, max_trials)
+        yield [(start, min(start + _CHUNK, stop)) for start in range(first, stop, _CHUNK)]
+        first, size = stop, min(4 * size, _CHUNKS_PER_ROUND * _CHUNK)
+
+
+def run_ransac(
+    problem: Problem,
+    sampling: Sampling,
+    *,
+    confidence: float,
+    max_trials: int,
+    n_jobs: int | None,
+) -> tuple[Candidate | None, int]:
+    """Return the best model found, None if no sample had one, and the number of trials made.
+
+    Each round of trials is spread over threads; the best few of each chunk are refined (LO-RANSAC:
+    Chum, Matas and Kittler 2003), and the search ends when a sample of inliers only has been drawn
+    with the given confidence, judged by the best model so far.
+
+    Parameters
+    ----------
+    problem : Problem
+    sampling : Sampling
+    confidence : float
+        Between 0 and 1.
+    max_trials : int
+        Never exceeded.
+    n_jobs : int or None
+        Threads.
+
+    Returns
+    -------
+    best : Candidate or None
+    n_trials : int
+    """
+    best: Candidate | None = None
+    n_trials = 0
+    for chunks in _rounds(max_trials):
+        bound = 0.0 if best is None else _WORTHWHILE * best.gain
+
+        def work(chunk: tuple[int, int], bound: float = bound) -> list[Candidate]:
+            models = np.zeros((_KEPT, 9))
+            gains = np.full(_KEPT, bound)
+            problem.search(sampling.pools(*chunk), chunk[0], models, gains)
+            return [problem.refine(model) for model, gain in zip(models, gains) if gain > bound]
+
+        for candidates in thread_map(work, chunks, n_jobs=n_jobs):
+            for candidate in candidates:
+                if best is None or candidate.gain > best.gain:
+                    best = candidate
+        n_trials = chunks[-1][1]
+        if best is not None and n_trials >= sampling.trials_needed(best.is_inlier, confidence):
+            break
+    return best, n_trials
