@@ -457,8 +457,7 @@ class EpipolarDisplay:
 
         self.epipoles_: list[Any] = []
         for ax, frame, (x, y, w) in zip(self.ax_, frames, epipoles(F)):
-            # Multiplied out, so that one at infinity needs no division.
-            x, y, w = np.array([x, y, w]) * (1 if w > 0 else -1)
+            # Multiplied out, so that one at infinity, w = 0, needs no division.
             inside_x = frame.left * w <= x <= frame.right * w
             if w and inside_x and frame.top * w <= y <= frame.bottom * w:
                 self.epipoles_ += ax.plot(
