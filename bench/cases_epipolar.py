@@ -1,0 +1,213 @@
+"""What is measured of two-view geometry: scenes and photographs with known cameras.
+
+A pair is anything with ``matches``, ``quality``, and the cameras ``K1``, ``K2``, ``R`` and ``t``,
+such as what `make_two_view` returns.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+
+from bench import peers_epipolar as peers
+from bench.cases import data_folder
+from bench.peers_epipolar import Estimate, Method, Settings
+from fastmotion import epipolar
+from fastmotion.datasets import make_two_view
+
+OURS, OURS_PROSAC, OURS_AUTO = "fastmotion", "fastmotion+PROSAC", "fastmotion, auto"
+
+# Points closer than this to their epipolar lines decide which of four poses it is, pixels.
+_NEAR = 3.0
+# Of a pose that was not found, degrees.
+_WORST = 180.0
+
+
+# --- Ours, and all others
+
+
+def _ours(use_quality: bool, **options: Any) -> Callable[[], Estimate]:
+    def build() -> Estimate:
+        def estimate(
+            matches: np.ndarray, quality: np.ndarray | None, settings: Settings
+        ) -> np.ndarray:
+            arguments = {
+                "residual_threshold": settings.threshold,
+                "max_trials": settings.max_trials,
+                "confidence": settings.confidence,
+                "random_state": settings.seed,
+            }
+            model = epipolar.FundamentalMatrix(**arguments | options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", epipolar.DegenerateMatchesWarning)
+                return model.fit(matches, quality=quality if use_quality else None).F_
+
+        return estimate
+
+    return build
+
+
+METHODS: Mapping[str, Method] = {
+    OURS: Method(OURS, _ours(use_quality=False)),
+    OURS_AUTO: Method(OURS_AUTO, _ours(use_quality=False, residual_threshold="auto")),
+    OURS_PROSAC: Method(OURS_PROSAC, _ours(use_quality=True), uses_quality=True),
+} | peers.METHODS
+
+
+# --- Pairs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Scenes of one kind."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def noise(self) -> float:
+        return self.options.get("noise", 1.0)
+
+    def view(self, seed: int) -> Any:
+        return make_two_view(random_state=seed, **self.options)
+
+
+CELLS = {
+    cell.name: cell
+    for cell in (
+        Cell("ratio .8", {"inlier_ratio": 0.8}),
+        Cell("ratio .5"),
+        Cell("ratio .3", {"inlier_ratio": 0.3}),
+        Cell("ratio .2", {"inlier_ratio": 0.2}),
+        Cell("noise 2 px", {"noise": 2.0}),
+        Cell("plane, ratio .5", {"scene": "plane"}),
+        Cell("plane, ratio .3", {"scene": "plane", "inlier_ratio": 0.3}),
+        Cell("rotation", {"scene": "rotation"}),
+    )
+}
+
+
+@dataclass(frozen=True)
+class PhotographPair:
+    """Matches of two photographs whose cameras are known."""
+
+    name: str
+    matches: np.ndarray
+    quality: np.ndarray
+    K1: np.ndarray
+    K2: np.ndarray
+    R: np.ndarray
+    t: np.ndarray
+
+
+PLACES = ("fountain-P11", "Herz-Jesus-P8")
+
+
+def strecha_pairs(place: str) -> list[PhotographPair]:
+    """Pairs of a place that Strecha et al. (2008) surveyed, from FASTMOTION_DATA/epipolar."""
+    return [_read_strecha(path) for path in sorted(_folder().glob(f"strecha_{place}_*.npz"))]
+
+
+def _read_strecha(path: Path) -> PhotographPair:
+    with np.load(path) as file:
+        return PhotographPair(
+            path.stem.removeprefix("strecha_"),
+            np.hstack([file["x1"], file["x2"]]),
+            1 - file["ratio"].astype(float),
+            *(file[key] for key in ("K1", "K2", "R", "t")),
+        )
+
+
+@dataclass(frozen=True)
+class CheckedPair:
+    """Matches of two photographs, and points of them that were set by hand."""
+
+    name: str
+    matches: np.ndarray
+    checked: np.ndarray
+
+
+def kusvod2_pairs() -> list[CheckedPair]:
+    """Pairs of the set kusvod2, from FASTMOTION_DATA/epipolar/kusvod2."""
+    return [_read_kusvod2(path) for path in sorted((_folder() / "kusvod2").glob("*_pts.txt"))]
+
+
+def _read_kusvod2(path: Path) -> CheckedPair:
+    name = path.name.removesuffix("_pts.txt")
+    rows = np.loadtxt(path)
+    points = loadmat(path.with_name(f"{name}_vpts.mat"))["validation"]["pts"][0, 0].T
+    # The rows with a label are the points set by hand once more.
+    return CheckedPair(name, rows[rows[:, 6] == 0][:, [0, 1, 3, 4]], points[:, [0, 1, 3, 4]])
+
+
+def _folder() -> Path:
+    folder = data_folder("epipolar")
+    if folder is None:
+        raise FileNotFoundError("set FASTMOTION_DATA to the folder that holds epipolar/")
+    return folder
+
+
+# --- How good an F is
+
+
+def _homogeneous(points: np.ndarray) -> np.ndarray:
+    return np.column_stack([points, np.ones(len(points))])
+
+
+def line_distances(F: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Distances of the points in both images to their epipolar lines, of shape (n, 2), pixels."""
+    x1, x2 = _homogeneous(matches[:, :2]), _homogeneous(matches[:, 2:])
+    lines2, lines1 = x1 @ F.T, x2 @ F
+    algebraic = abs((x2 * lines2).sum(axis=1))
+    lengths = [np.hypot(lines[:, 0], lines[:, 1]) for lines in (lines1, lines2)]
+    return algebraic[:, np.newaxis] / np.column_stack(lengths)
+
+
+def pose_error(F: np.ndarray | None, pair: Any) -> float:
+    """The larger of the angles, in degrees, by which rotation and direction of motion are off.
+
+    The intrinsic matrices are known. The direction counts without its sign.
+    """
+    if F is None:
+        return _WORST
+    R, t = _pose(pair.K2.T @ F @ pair.K1, _rays_near(F, pair))
+    turn = np.arccos(np.clip((np.trace(R.T @ pair.R) - 1) / 2, -1, 1))
+    direction = np.arccos(np.clip(abs(t @ pair.t) / np.linalg.norm(pair.t), 0, 1))
+    return float(np.rad2deg(max(turn, direction)))
+
+
+def _rays_near(F: np.ndarray, pair: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The rays of matches that agree with F, of shape (n, 3) for each camera."""
+    matches = pair.matches[line_distances(F, pair.matches).max(axis=1) < _NEAR]
+    rays1 = np.linalg.solve(pair.K1, _homogeneous(matches[:, :2]).T).T
+    rays2 = np.linalg.solve(pair.K2, _homogeneous(matches[:, 2:]).T).T
+    return rays1, rays2
+
+
+def _pose(E: np.ndarray, rays: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the four poses of an essential matrix, that with the most points before both cameras."""
+    U, _, Vt = np.linalg.svd(E)
+    U, Vt = U * np.sign(np.linalg.det(U)), Vt * np.sign(np.linalg.det(Vt))
+    quarter = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    poses = [(U @ W @ Vt, t) for W in (quarter, quarter.T) for t in (U[:, 2], -U[:, 2])]
+    return max(poses, key=lambda pose: _n_before(*pose, *rays))
+
+
+def _n_before(R: np.ndarray, t: np.ndarray, rays1: np.ndarray, rays2: np.ndarray) -> int:
+    """How many rays meet before both cameras: depth2 * ray2 = depth1 * R @ ray1 + t."""
+    turned = rays1 @ R.T
+    normal = np.cross(turned, rays2)
+    depth1 = (np.cross(rays2, t) * normal).sum(axis=1)
+    depth2 = (np.cross(turned, t) * normal).sum(axis=1)
+    return int(np.count_nonzero((depth1 > 0) & (depth2 > 0)))
+
+
+def area_under_recall(errors: Sequence[float], most: float) -> float:
+    """The area under the share of errors up to e, for e from 0 to `most`: percent of all of it."""
+    return float(100 * np.mean(np.clip(1 - np.asarray(errors) / most, 0, None)))
