@@ -21,8 +21,8 @@ from fastmotion.epipolar.kernels.planar_scalar import (
 # Matches that are scored between two decisions whether to go on.
 BLOCK = 64
 
-# A model is dropped when it has fewer inliers than one as good as the best would have by so many
-# standard deviations: of a thousand such models one or two are lost.
+# A model is dropped when it has gained so many standard deviations less than one as good as the
+# best kept: of a thousand such models one or two are lost.
 _DEVIATIONS = np.float64(3.0)
 
 _LOW_32 = np.uint64(0xFFFFFFFF)
@@ -45,6 +45,7 @@ _FIRST_DAMPING = np.float64(1e-3)
 _LEAST_GAIN = np.float64(1e-6)
 _LEAST_PIVOT = np.float64(1e-14)
 _THIRD = np.float64(1 / 3)
+_ONE = np.float32(1)
 
 
 @cpu_function
@@ -73,8 +74,7 @@ def _draw_four(seed, trial, pool, must_hold_last, sample):
 def _model_of_four(points, sample, model):
     """Set model, of unit norm, to the homography of four matches; return whether there is one."""
     a, b, c, o = sample[0], sample[1], sample[2], sample[3]
-    x1, y1 = np.float64(points[0, o]), np.float64(points[1, o])
-    x2, y2 = np.float64(points[2, o]), np.float64(points[3, o])
+    x1, y1, x2, y2 = points[0, o], points[1, o], points[2, o], points[3, o]
     xa, ya, ua, va = points[0, a] - x1, points[1, a] - y1, points[2, a] - x2, points[3, a] - y2
     xb, yb, ub, vb = points[0, b] - x1, points[1, b] - y1, points[2, b] - x2, points[3, b] - y2
     xc, yc, uc, vc = points[0, c] - x1, points[1, c] - y1, points[2, c] - x2, points[3, c] - y2
@@ -98,96 +98,85 @@ def _model_of_four(points, sample, model):
 
 
 @cpu_function(fastmath="reassociate")
-def _score_rows(h, x1, y1, x2, y2, n, limit):
-    """Return the truncated cost of n matches, in units of limit, and how many are inliers."""
+def _gain_of_rows(h, x1, y1, x2, y2, n, inverse_limit):
+    """Return the summed gain of n matches."""
     h0, h1, h2, h3, h4, h5, h6, h7, h8 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]
-    cost = np.float32(0)
-    count = np.int32(0)
+    total = np.float32(0)
     for i in range(n):
         square = planar_sampson(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i])
-        is_inlier = square < limit
-        cost += square if is_inlier else limit
-        count += np.int32(1) if is_inlier else np.int32(0)
-    return cost, count
+        gain = _ONE - inverse_limit * square
+        total += gain if gain > 0 else np.float32(0)
+    return total
 
 
 @cpu_function
-def _score(h, points, limit, bound, least_ratio):
-    """Return the cost and the number of inliers of a model; the cost is infinite above bound.
+def _gain(h, points, inverse_limit, floor):
+    """Return the summed gain of a model, or 0 where it cannot, or will hardly, exceed the floor.
 
-    It is infinite, too, when a model with least_ratio of inliers would hardly have as few as this
-    one has in the first matches, which lie in random order.
+    It hardly will when in the first matches, which lie in random order, it has gained less than
+    its share by several standard deviations. A gain between 0 and 1 varies no more than a coin.
     """
     x1, y1, x2, y2 = points[0], points[1], points[2], points[3]
     n = points.shape[1]
-    cost, count = 0.0, 0
+    share = floor / n
+    gain = 0.0
     start = 0
     while n - start >= BLOCK:
         stop = start + BLOCK
-        block_cost, block_count = _score_rows(
-            h, x1[start:stop], y1[start:stop], x2[start:stop], y2[start:stop], BLOCK, limit
+        gain += _gain_of_rows(
+            h, x1[start:stop], y1[start:stop], x2[start:stop], y2[start:stop], BLOCK, inverse_limit
         )
-        cost += block_cost
-        count += block_count
         start = stop
-        lack = start * least_ratio - count
-        spread = start * least_ratio * (1 - least_ratio)
-        if cost >= bound or (lack > 0 and lack * lack > _DEVIATIONS * _DEVIATIONS * spread):
-            return np.inf, count
-    block_cost, block_count = _score_rows(
-        h, x1[start:], y1[start:], x2[start:], y2[start:], n - start, limit
+        lack = start * share - gain
+        spread = start * share * (1 - share)
+        if gain + (n - start) <= floor or (
+            lack > 0 and lack * lack > _DEVIATIONS * _DEVIATIONS * spread
+        ):
+            return 0.0
+    return gain + _gain_of_rows(
+        h, x1[start:], y1[start:], x2[start:], y2[start:], n - start, inverse_limit
     )
-    cost += block_cost
-    return (cost if cost < bound else np.inf), count + block_count
 
 
 @cpu_function
-def _keep(model, cost, count, trial, models, costs, counts, trials):
+def _keep(model, gain, models, gains):
     """Put a model into its place among the best, which drops the last of them."""
-    place = costs.shape[0] - 1
-    while place > 0 and cost < costs[place - 1]:
-        costs[place] = costs[place - 1]
-        counts[place] = counts[place - 1]
-        trials[place] = trials[place - 1]
+    place = gains.shape[0] - 1
+    while place > 0 and gain > gains[place - 1]:
+        gains[place] = gains[place - 1]
         for k in range(9):
             models[place, k] = models[place - 1, k]
         place -= 1
-    costs[place] = cost
-    counts[place] = count
-    trials[place] = trial
+    gains[place] = gain
     for k in range(9):
         models[place, k] = model[k]
 
 
 @cpu_kernel(fastmath="contract")
-def search(points, order, pools, seed, first, threshold, models, costs, counts, trials):
+def search(matches, points, pools, seed, first, threshold, models, gains):
     """Try homographies of random samples of four matches and keep the best.
 
-    The cost of a model is the sum over matches of the squared Sampson distance, at most
-    threshold² each (MSAC: Torr and Zisserman 2000, "MLESAC", equation 9). A trial depends on the
-    seed and on its number alone.
+    The gain of a model is the sum over matches of max(0, 1 - d² / threshold²), d the Sampson
+    distance (MSAC: Torr and Zisserman 2000, "MLESAC", equation 9). A trial depends on the seed and
+    on its number alone.
 
     Parameters
     ----------
+    matches : float64 array of shape (4, n_matches)
+        At least four, C-contiguous; those to draw from first come first.
     points : float32 array of shape (4, n_matches)
-        x1 y1 x2 y2 of matches in random order, C-contiguous; at least four.
-    order : int64 array of shape (n_matches,)
-        Their indices, those to draw from first first.
+        The same in random order.
     pools : int64 array of shape (n_trials,)
-        How many of them each trial draws from. A trial that draws from less than all draws the
-        last of its pool (PROSAC).
+        From how many matches each trial draws. From less than all it draws the last of them and
+        three others (PROSAC).
     seed : uint64
     first : uint64
         Number of the first trial.
-    threshold : float32
+    threshold : float64
         Distance of an inlier, in the unit of the coordinates.
     models : float64 array of shape (n_kept, 9)
-    costs : float64 array of shape (n_kept,)
-        Infinite where there is no model yet; what is in it is kept while it is better.
-    counts : int64 array of shape (n_kept,)
-        Numbers of inliers.
-    trials : int64 array of shape (n_kept,)
-        In which trials models were found.
+    gains : float64 array of shape (n_kept,)
+        Models of more gain than the last take their places, the best first.
 
     Returns
     -------
@@ -195,26 +184,22 @@ def search(points, order, pools, seed, first, threshold, models, costs, counts, 
         Trials whose sample had a homography that a camera can see.
     """
     n = points.shape[1]
-    limit = threshold * threshold
+    inverse_limit = np.float32(1 / (threshold * threshold))
     sample = np.empty(4, np.int64)
     model = np.empty(9)
     single = np.empty(9, np.float32)
-    last = costs.shape[0] - 1
+    last = gains.shape[0] - 1
     solved = 0
     for t in range(pools.shape[0]):
-        trial = first + np.uint64(t)
-        _draw_four(seed, trial, pools[t], pools[t] < n, sample)
-        for k in range(4):
-            sample[k] = order[sample[k]]
-        if not _model_of_four(points, sample, model):
+        _draw_four(seed, first + np.uint64(t), pools[t], pools[t] < n, sample)
+        if not _model_of_four(matches, sample, model):
             continue
         solved += 1
         for k in range(9):
             single[k] = model[k]
-        ratio = counts[0] / n if costs[0] < np.inf else 0.0
-        cost, count = _score(single, points, limit, costs[last], ratio)
-        if cost < costs[last]:
-            _keep(model, cost, count, np.int64(trial), models, costs, counts, trials)
+        gain = _gain(single, points, inverse_limit, gains[last])
+        if gain > gains[last]:
+            _keep(model, gain, models, gains)
     return solved
 
 
