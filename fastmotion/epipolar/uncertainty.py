@@ -38,9 +38,9 @@ _N_FREE = 7
 # Relative to the largest eigenvalue: an information below this is none, but for rounding.
 _NO_INFORMATION = 1e-12
 
-# The most that noise in the matches may be said to add to the information, as a part of the sum:
-# what is left is squared and divided by, so that a noisy difference would blow up.
-_MOST_NOISE = 0.6
+# The most that is taken off an information, as a part of it, for what noise adds to it and for not
+# knowing which matches are right: what is left is divided by, and a noisy difference would blow up.
+_MOST_TAKEN_OFF = 0.6
 
 # Matches closer to the epipoles than this many standard deviations tell nothing: the distance to
 # their epipolar line is far from linear in the noise.
@@ -56,7 +56,8 @@ class MatchSums(NamedTuple):
     """What matches say about F, as sums over them; see `covariance_from_information`."""
 
     information: NDArray[np.float64]
-    noise_information: NDArray[np.float64]
+    noise_information: NDArray[np.float64] | None
+    missing_information: NDArray[np.float64] | None
 
 
 def tangent_basis(F: ArrayLike) -> NDArray[np.float64]:
@@ -181,8 +182,8 @@ class _SampsonTerms(NamedTuple):
         normals1[:, 2] = normals2[:, 2] = 0
         squared = np.einsum("ni,ni->n", normals1, normals1)
         squared += np.einsum("ni,ni->n", normals2, normals2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distances = error / np.sqrt(squared)
+        # Where both points are epipoles, the error is zero too.
+        distances = error / np.sqrt(np.where(squared > 0, squared, 1.0))
         return cls(points1, points2, normals1, normals2, squared, distances)
 
     def jacobian(self) -> NDArray[np.float64]:
@@ -221,13 +222,15 @@ def covariance_from_information(
     F: ArrayLike,
     information: ArrayLike,
     variance: float,
+    *,
     noise_information: ArrayLike | None = None,
+    missing_information: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Return the covariance of a fundamental matrix from sums over its matches.
 
-    It is ``variance * A⁻¹ I A⁻¹`` on the tangent space, where I is the information and
-    ``A = I - variance * N`` is what it would be without noise; without N, the inverse
-    ``variance * I⁻¹``.
+    It is ``variance * A⁻¹ I A⁻¹`` on the tangent space, where I is the information, less what is
+    missing, and ``A = I - variance * N`` is what it would be if the noise of the matches added
+    nothing to it; without N, the inverse ``variance * I⁻¹``.
 
     Parameters
     ----------
@@ -240,6 +243,8 @@ def covariance_from_information(
         That of the noise of a coordinate, in the same coordinates.
     noise_information : array_like of shape (9, 9), default=None
         N, what noise of unit variance adds to the information.
+    missing_information : array_like of shape (9, 9), default=None
+        What the information loses by not knowing which matches are right.
 
     Returns
     -------
@@ -258,26 +263,28 @@ def covariance_from_information(
     --------
     fundamental_covariance : Does it all from matches.
     transform_covariance : Takes the result to other coordinates.
+
+    Notes
+    -----
+    Of no direction more than six tenths of the information are taken off for either reason; where
+    more would have to be, the matches hardly determine F, and the covariance is a lower bound.
     """
     F = check_fundamental(F)
     information = check_matrix(information, (9, 9), "information")
     variance = check_nonnegative(variance, "variance")
     if noise_information is not None:
         noise_information = check_matrix(noise_information, (9, 9), "noise_information")
-    return _covariance(F / np.linalg.norm(F), information, variance, noise_information)
+    if missing_information is not None:
+        missing_information = check_matrix(missing_information, (9, 9), "missing_information")
+    sums = MatchSums(information, noise_information, missing_information)
+    return _covariance(F / np.linalg.norm(F), sums, variance)
 
 
-def _covariance(
-    F: NDArray[np.float64],
-    information: NDArray[np.float64],
-    variance: float,
-    noise_information: NDArray[np.float64] | None,
-) -> NDArray[np.float64]:
+def _covariance(F: NDArray[np.float64], sums: MatchSums, variance: float) -> NDArray[np.float64]:
     """Do what `covariance_from_information` does, for arrays that were checked."""
     tangent = _tangent_basis(F)
-    inside = tangent.T @ information @ tangent
     # scipy.linalg.eigh costs its checks.
-    values, vectors, _ = lapack.dsyevd(inside)
+    values, vectors, _ = lapack.dsyevd(tangent.T @ sums.information @ tangent)
     if not values[0] > _NO_INFORMATION * values[-1]:
         rank = int(np.count_nonzero(values > _NO_INFORMATION * max(values[-1], 0.0)))
         raise ValueError(
@@ -285,12 +292,25 @@ def _covariance(
             "needed; they are fewer than 7, coincide, lie in a plane, or too close to the epipoles"
         )
     root = tangent @ (vectors / np.sqrt(values))
-    if noise_information is not None:
-        # In this basis the information is the identity, and noise a part of it between 0 and 1.
-        share = variance * (root.T @ noise_information @ root)
-        parts, vectors, _ = lapack.dsyevd(share)
-        root = (root @ vectors) / (1 - np.clip(parts, 0, _MOST_NOISE))
+    if sums.missing_information is not None:
+        root, left = _take_off(root, sums.missing_information)
+        root = root / np.sqrt(left)
+    if sums.noise_information is not None:
+        root, left = _take_off(root, variance * sums.noise_information)
+        root = root / left
     return variance * (root @ root.T)
+
+
+def _take_off(
+    root: NDArray[np.float64], part: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how much of an information is left without a part of it, in directions of its own.
+
+    ``root @ root.T`` is the inverse of the information, and so it is of the root returned, in whose
+    columns the part is diagonal.
+    """
+    shares, vectors, _ = lapack.dsyevd(root.T @ part @ root)
+    return root @ vectors, 1 - np.clip(shares, 0, _MOST_TAKEN_OFF)
 
 
 def transform_covariance(
@@ -346,11 +366,13 @@ def fundamental_covariance(
     *,
     noise_scale: float | None = None,
     sample_weight: ArrayLike | None = None,
+    probability: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Return the covariance of a fundamental matrix that was fitted to matches.
 
-    The matrix must minimise the (weighted) sum of squared Sampson distances of these matches, all
-    of which are right but for noise that is equal and independent in each coordinate.
+    The matrix must minimise the sum of squared Sampson distances of these matches, weighted by
+    ``sample_weight`` and ``probability`` where given. Right matches have noise that is normal,
+    equal and independent in each coordinate.
 
     Parameters
     ----------
@@ -363,8 +385,9 @@ def fundamental_covariance(
         distances, with n - 7 degrees of freedom; too small if matches were selected by a distance
         below 3 standard deviations or so.
     sample_weight : array_like of shape (n,), default=None
-        Not negative: the probability that a match is right, or how many equal matches it stands
-        for.
+        Not negative; a weight of 2 counts as two equal matches.
+    probability : array_like of shape (n,), default=None
+        That each match is right, as `polish_fundamental` tells it. None: all are right.
 
     Returns
     -------
@@ -382,6 +405,7 @@ def fundamental_covariance(
     See Also
     --------
     epipolar_band : What it means for epipolar lines.
+    fastmotion.epipolar.polishing.polish_fundamental : What comes before, where matches are wrong.
 
     Notes
     -----
@@ -390,8 +414,9 @@ def fundamental_covariance(
     noise is not small beside what distinguishes the weak directions of F, as when a camera moves
     forward, because the noise of the matches then adds to ``JᵀJ``. That part is computed and taken
     off, as renormalisation [3]_ does, which gives ``s² A⁻¹ JᵀJ A⁻¹`` with ``A = JᵀJ - s² N``; and
-    matches within 8 standard deviations of the epipoles count as if they were not there. Sums are
-    made in normalised coordinates.
+    matches within 8 standard deviations of the epipoles count as if they were not there. With
+    probabilities w, JᵀJ is the information that the observed distances d have [4]_: matches count
+    as ``w (1 - (1 - w) d² / s²)``. Sums are made in normalised coordinates.
 
     References
     ----------
@@ -400,6 +425,8 @@ def fundamental_covariance(
     .. [2] G. Csurka, C. Zeller, Z. Zhang and O. Faugeras, "Characterizing the uncertainty of the
        fundamental matrix", Computer Vision and Image Understanding 68 (1), 1997, 18-36.
     .. [3] K. Kanatani, "Statistical optimization for geometric computation", 1996, chapter 9.
+    .. [4] T. A. Louis, "Finding the observed information matrix when using the EM algorithm",
+       Journal of the Royal Statistical Society B 44 (2), 1982, 226-233.
 
     Examples
     --------
@@ -414,24 +441,28 @@ def fundamental_covariance(
     F = check_fundamental(F)
     n_needed = _N_FREE + (noise_scale is None)
     matches, _ = check_matches(matches, min_matches=n_needed, name="matches")
-    weight = np.ones(len(matches))
+    counts, right = np.ones(len(matches)), np.ones(len(matches))
     if sample_weight is not None:
-        weight = check_weight(sample_weight, len(matches), "sample_weight")
+        counts = check_weight(sample_weight, len(matches), "sample_weight")
+    if probability is not None:
+        right = check_weight(probability, len(matches), "probability")
+        if right.max() > 1:
+            raise ValueError(f"probability must not exceed 1, got {right.max()}")
     if noise_scale is not None:
         noise_scale = check_nonnegative(noise_scale, "noise_scale")
-    transform1, transform2 = _normalisation(matches, weight)
+    is_counted = counts * right > 0
+    matches, counts, right = matches[is_counted], counts[is_counted], right[is_counted]
+    transform1, transform2 = _normalisation(matches, counts * right)
     scale = transform1[0, 0]
     F = np.linalg.inv(transform2).T @ F @ np.linalg.inv(transform1)
     F /= np.linalg.norm(F)
     terms = _SampsonTerms.of(F, (matches - _centres(transform1, transform2)) * scale)
-    is_counted = weight > 0
     if noise_scale is None:
-        variance = _residual_variance(terms.distances[is_counted], weight[is_counted])
+        variance = _residual_variance(terms.distances, counts * right)
     else:
         variance = (noise_scale * scale) ** 2
-    sums = _match_sums(F, terms, weight, variance)
-    covariance = _covariance(F, sums.information, variance, sums.noise_information)
-    return _transform_covariance(F, covariance, transform1, transform2)
+    sums = _match_sums(F, terms, counts, right, variance)
+    return _transform_covariance(F, _covariance(F, sums, variance), transform1, transform2)
 
 
 def _normalisation(
@@ -440,7 +471,7 @@ def _normalisation(
     """Return what maps pixels of each image to a mean of zero, both with one scale."""
     total = weight.sum()
     if not total:
-        raise ValueError("sample_weight must not be zero for all matches")
+        raise ValueError("sample_weight and probability must not be zero for all matches")
     mean = weight @ matches / total
     spread = np.sqrt(weight @ (matches - mean) ** 2 / total).max()
     if not spread:
@@ -462,21 +493,30 @@ def _residual_variance(distances: NDArray[np.float64], weight: NDArray[np.float6
     n_effective = float(weight.sum())
     if n_effective <= _N_FREE:
         raise ValueError(
-            f"sample_weight must add up to more than 7 to tell the noise, got {n_effective:.3g}; "
-            "pass noise_scale, or more matches"
+            f"matches must count as more than 7 to tell the noise, got {n_effective:.3g} with "
+            "sample_weight and probability; pass noise_scale, or more matches"
         )
     return float(weight @ distances**2) / (n_effective - _N_FREE)
 
 
 def _match_sums(
-    F: NDArray[np.float64], terms: _SampsonTerms, weight: NDArray[np.float64], variance: float
+    F: NDArray[np.float64],
+    terms: _SampsonTerms,
+    counts: NDArray[np.float64],
+    right: NDArray[np.float64],
+    variance: float,
 ) -> MatchSums:
     nearest = _NEAR_EPIPOLE**2 * variance * float((F[:2, :2] ** 2).sum())
-    counted = (weight > 0) & (terms.squared_normals > nearest)
-    terms, weight = _SampsonTerms(*(part[counted] for part in terms)), weight[counted]
+    is_far = terms.squared_normals > nearest
+    terms = _SampsonTerms(*(part[is_far] for part in terms))
+    weight, right = (counts * right)[is_far], right[is_far]
     jacobian = terms.jacobian()
+    missing = None
+    if variance and (right < 1).any():
+        doubt = weight * (1 - right) * terms.distances**2 / variance
+        missing = (jacobian * doubt[:, np.newaxis]).T @ jacobian
     information = (jacobian * weight[:, np.newaxis]).T @ jacobian
-    return MatchSums(information, terms.noise_information(weight))
+    return MatchSums(information, terms.noise_information(weight), missing)
 
 
 def line_covariance(
