@@ -27,18 +27,20 @@ from bench.cases_epipolar import (
     OURS_AUTO,
     OURS_PROSAC,
     PLACES,
+    SCENES,
     Cell,
     area_under_recall,
     kusvod2_pairs,
     line_distances,
     pose_error,
     strecha_pairs,
+    tuned,
 )
 from bench.peers_epipolar import Settings
 from bench.report import Goal
 from bench.tasks import Figures, Result, read_arguments, run_tasks
 from bench.threads import equal_threads
-from bench.tune_epipolar import MOST_ERROR, SCENES, SLOW_STEP, tuned
+from bench.tune_epipolar import MOST_ERROR, SLOW_STEP
 
 SEEDS = range(1000, 1072)
 WIDER_ERROR = 10.0
@@ -148,7 +150,7 @@ def scenes() -> Result:
     figures: Figures = {}
     with Parallel(n_jobs=-1) as parallel:
         for name in available():
-            threshold = tuned(OURS if name == OURS_AUTO else name, SCENES)
+            threshold = tuned(name, SCENES)
             figures |= _table(
                 name,
                 {
@@ -186,7 +188,7 @@ def strecha() -> Result:
     for name in available():
         runs: dict[str, list[tuple[float, float]]] = {}
         for place, other in zip(PLACES, reversed(PLACES), strict=True):
-            settings = Settings(tuned(OURS if name == OURS_AUTO else name, other))
+            settings = Settings(tuned(name, other))
             runs[place] = [_photograph_run(name, pair, settings) for pair in places[place]]
         figures |= _table(name, runs | {BOTH: sum(runs.values(), [])})
         print(f"photographs, {name}: done", file=sys.stderr)
@@ -218,7 +220,7 @@ def by_hand() -> Result:
     for name in available():
         if METHODS[name].uses_quality:
             continue
-        settings = Settings(tuned(OURS if name == OURS_AUTO else name, *PLACES))
+        settings = Settings(tuned(name, *PLACES))
         runs = [run_method(name, pair, settings) for pair in pairs]
         errors = [
             line_distances(run.F, pair.checked).mean(axis=1) if run.F is not None else [np.inf]

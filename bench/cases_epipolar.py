@@ -6,6 +6,8 @@ such as what `make_two_view` returns.
 
 from __future__ import annotations
 
+import functools
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from scipy.io import loadmat
 from bench import peers_epipolar as peers
 from bench.cases import data_folder
 from bench.peers_epipolar import Estimate, Method, Settings
+from bench.report import RESULTS
 from fastmotion import epipolar
 from fastmotion.datasets import make_two_view
 
@@ -58,6 +61,30 @@ METHODS: Mapping[str, Method] = {
     OURS_AUTO: Method(OURS_AUTO, _ours(use_quality=False, residual_threshold="auto")),
     OURS_PROSAC: Method(OURS_PROSAC, _ours(use_quality=True), uses_quality=True),
 } | peers.METHODS
+
+
+# --- Thresholds
+
+# The AUC of every method at every threshold of a grid, as bench.tune_epipolar has found it.
+TUNED = RESULTS / "thresholds_epipolar.json"
+SCENES = "scenes"
+
+
+@functools.cache
+def _areas() -> dict[str, dict[str, dict[str, float]]]:
+    return json.loads(TUNED.read_text())
+
+
+def tuned(method: str, *sets: str) -> float:
+    """The threshold at which a method has done best on the sets together, pixels.
+
+    The sets are SCENES, where the noise is one pixel, and PLACES.
+    """
+    if method == OURS_AUTO:
+        method = OURS
+    areas = [_areas()[method][name] for name in sets]
+    common = set.intersection(*map(set, areas))
+    return float(max(common, key=lambda threshold: sum(area[threshold] for area in areas)))
 
 
 # --- Pairs
@@ -151,6 +178,80 @@ def _folder() -> Path:
     if folder is None:
         raise FileNotFoundError("set FASTMOTION_DATA to the folder that holds epipolar/")
     return folder
+
+
+# --- What is timed
+
+# Where as many matches are right, every method has a median error below this, degrees.
+_USEFUL = 5.0
+_LEAST_USEFUL_RATIO = 0.3
+
+
+@dataclass(frozen=True)
+class RobustFits:
+    """Fits of a number of pairs of one kind."""
+
+    n_matches: int = 1000
+    inlier_ratio: float = 0.5
+    scene: str = "general"
+    n_pairs: int = 8
+    in_batch: bool = False
+    """Whether ours takes all pairs in one call."""
+
+    def __str__(self) -> str:
+        text = f"{self.n_matches // 1000}k, ratio {self.inlier_ratio:g}"
+        if self.scene != "general":
+            text += f", {self.scene}"
+        return f"{text}, batch of {self.n_pairs}" if self.in_batch else text
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that come to an end, and to a result."""
+        left_out = {OURS_AUTO, peers.RANSAC}
+        if self.inlier_ratio < 0.8 or self.n_matches > 1000:
+            left_out.add(peers.SKIMAGE)
+        if self.in_batch or self.n_matches > 10_000:
+            left_out |= {name for name, method in METHODS.items() if method.is_slow}
+        if self.in_batch:
+            left_out.add(OURS_PROSAC)
+        return tuple(name for name in METHODS if name not in left_out)
+
+    def build(self, name: str) -> Callable[[], list[np.ndarray | None]]:
+        """Return what is timed; ImportError where the library is missing."""
+        views = _views(self)
+        settings = Settings(tuned(name, SCENES))
+        if self.in_batch and name == OURS:
+            model = epipolar.FundamentalMatrix(
+                residual_threshold=settings.threshold,
+                max_trials=settings.max_trials,
+                confidence=settings.confidence,
+                random_state=settings.seed,
+            )
+            all_matches = [view.matches for view in views]
+            return lambda: [fitted.F_ for fitted in model.fit_batch(all_matches)]
+        estimate = METHODS[name].build()
+        return lambda: [estimate(view.matches, view.quality, settings) for view in views]
+
+    def check(self, name: str, found: list[np.ndarray | None]) -> None:
+        """Raise unless most results are useful, where they can be."""
+        error = self.median_error(found)
+        if self.inlier_ratio >= _LEAST_USEFUL_RATIO and not error < _USEFUL:
+            raise AssertionError(f"{name}, {self}: median pose error of {error:.3g}°")
+
+    def median_error(self, found: list[np.ndarray | None]) -> float:
+        """Of the poses, degrees."""
+        pairs = zip(found, _views(self), strict=True)
+        return float(np.median([pose_error(F, view) for F, view in pairs]))
+
+
+@functools.lru_cache(maxsize=2)
+def _views(case: RobustFits) -> list[Any]:
+    return [
+        make_two_view(
+            case.scene, n_matches=case.n_matches, inlier_ratio=case.inlier_ratio, random_state=seed
+        )
+        for seed in range(case.n_pairs)
+    ]
 
 
 # --- How good an F is

@@ -74,6 +74,8 @@ def machine() -> dict[str, str | int]:
             "torch",
             "scikit-learn-intelex",
             "hmmlearn",
+            "poselib",
+            "pydegensac",
         )
     }
     return {

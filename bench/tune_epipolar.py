@@ -11,7 +11,6 @@ the other.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -24,18 +23,17 @@ from bench.cases_epipolar import (
     METHODS,
     OURS_AUTO,
     PLACES,
+    SCENES,
+    TUNED,
     area_under_recall,
     pose_error,
     strecha_pairs,
 )
 from bench.peers_epipolar import Settings
-from bench.report import RESULTS
 from bench.threads import equal_threads
 
-FILE = RESULTS / "thresholds_epipolar.json"
 # Pixels.
 GRID = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
-SCENES = "scenes"
 # Of scenes with noise of one pixel: smaller thresholds than .6 find nothing there.
 SCENES_GRID = GRID[3:]
 PLACES_GRID = GRID[:8]
@@ -47,20 +45,6 @@ TUNING_TRIALS = 10_000
 SLOW_STEP = 3
 # Degrees.
 MOST_ERROR = 5.0
-
-_Areas = dict[str, dict[str, dict[str, float]]]
-
-
-def tuned(method: str, *sets: str) -> float:
-    """The threshold at which a method has done best on the sets together, pixels."""
-    areas = [_areas()[method][name] for name in sets]
-    common = set.intersection(*map(set, areas))
-    return float(max(common, key=lambda threshold: sum(area[threshold] for area in areas)))
-
-
-@functools.cache
-def _areas() -> _Areas:
-    return json.loads(FILE.read_text())
 
 
 def errors(method: str, pairs: Iterable[Any], settings: Settings) -> list[float]:
@@ -95,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = _arguments()
     sets = tuning_sets()
-    found: _Areas = json.loads(FILE.read_text()) if FILE.exists() else {}
+    found = json.loads(TUNED.read_text()) if TUNED.exists() else {}
     parallel = Parallel(arguments.jobs)
     for method in arguments.methods:
         found[method] = {}
@@ -103,7 +87,7 @@ def main() -> int:
             areas = parallel(delayed(_area)(method, pairs, threshold) for threshold in grid)
             found[method][name] = dict(zip(map(str, grid), areas, strict=True))
             print(f"{method}, {name}: {found[method][name]}", file=sys.stderr)
-        FILE.write_text(json.dumps(found, indent=1) + "\n")
+        TUNED.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 
