@@ -38,14 +38,14 @@ class Candidate:
     ----------
     model : ndarray of shape (9,)
     gain : float
-        Sum over matches of ``max(0, 1 - d² / threshold²)``.
-    is_inlier : ndarray of shape (n_scored,), bool
-        In the order of samples: the best match first where there is such an order.
+        Mean over matches of ``max(0, 1 - d² / threshold²)``.
+    inlier_ratio : float
+        Share of the matches that lie within the threshold.
     """
 
     model: NDArray[np.float64]
     gain: float
-    is_inlier: NDArray[np.bool_]
+    inlier_ratio: float
 
 
 class Problem(Protocol):
@@ -66,6 +66,9 @@ class Problem(Protocol):
 
     def refine(self, model: NDArray[np.float64]) -> Candidate:
         """Improve a model, or just evaluate it where that is not wanted."""
+
+    def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which matches lie within the threshold, in the order in which samples draw."""
 
 
 class Sampling:
@@ -98,11 +101,11 @@ class Sampling:
         grown = self._sample_size + np.searchsorted(self._growth, trials)
         return np.minimum(grown, self._n_matches)
 
-    def trials_needed(self, is_inlier: NDArray[np.bool_], confidence: float) -> float:
+    def trials_needed(self, problem: Problem, best: Candidate, confidence: float) -> float:
         """Return after how many trials one has drawn inliers only, with a probability."""
         if self._growth is None:
-            ratio = np.count_nonzero(is_inlier) / max(len(is_inlier), 1)
-            return _trials(ratio, self._sample_size, confidence)
+            return _trials(best.inlier_ratio, self._sample_size, confidence)
+        is_inlier = problem.is_inlier(best.model)
         sizes = np.arange(1, len(is_inlier) + 1)
         ratios = np.cumsum(is_inlier) / sizes
         least = min(_LEAST_PROGRESSIVE, len(is_inlier))
@@ -173,6 +176,6 @@ def run_ransac(
                 if best is None or candidate.gain > best.gain:
                     best = candidate
         n_trials = chunks[-1][1]
-        if best is not None and n_trials >= sampling.trials_needed(best.is_inlier, confidence):
+        if best is not None and n_trials >= sampling.trials_needed(problem, best, confidence):
             break
     return best, n_trials

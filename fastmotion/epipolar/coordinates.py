@@ -1,0 +1,122 @@
+"""Matches in the coordinates that kernels work in, and models on their way back to pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CentredMatches"]
+
+# So many matches tell a good model from a bad one, and how to improve it before all have their say.
+_N_SCORED = 4096
+_N_REFINED = 2048
+
+# What the loops over points are padded to.
+_PADDING = 128
+# Padding of scored points lies as far off any epipolar line as float32 can square.
+_FAR_OFF = 1e6
+
+
+@dataclass(frozen=True)
+class CentredMatches:
+    """Matches less their mean, divided by one scale: distances scale, and nothing else changes.
+
+    Attributes
+    ----------
+    matches : ndarray of shape (n, 4), float64
+    weight : ndarray of shape (n,), float64
+        Its mean is 1.
+    centre : ndarray of shape (4,), float64
+        In pixels.
+    scale : float
+        What a pixel becomes.
+    order : ndarray of shape (n_scored,), int64
+        Some matches, or all, in random order.
+    """
+
+    matches: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    scale: float
+    order: NDArray[np.int64]
+
+    @classmethod
+    def of_pixels(
+        cls,
+        matches: NDArray[np.float64],
+        weight: NDArray[np.float64] | None,
+        rng: np.random.Generator,
+    ) -> Self:
+        """Centre matches in pixels."""
+        n = len(matches)
+        centre = matches.mean(axis=0)
+        centred = matches - centre
+        spread = float(np.sqrt(np.mean(centred * centred)))
+        scale = 1 / spread if spread > 0 else 1.0
+        centred *= scale
+        if weight is None:
+            weight = np.ones(n)
+        order = rng.choice(n, min(n, _N_SCORED), replace=False)
+        return cls(centred, weight / weight.mean(), centre, scale, order)
+
+    def subset(self, is_kept: NDArray[np.bool_]) -> Self:
+        """Return some of the matches, in the same coordinates."""
+        order = np.cumsum(is_kept)[self.order] - 1
+        return type(self)(
+            self.matches[is_kept],
+            self.weight[is_kept],
+            self.centre,
+            self.scale,
+            order[is_kept[self.order]],
+        )
+
+    @property
+    def n(self) -> int:
+        return len(self.matches)
+
+    @cached_property
+    def scored(self) -> NDArray[np.float32]:
+        """Points of shape (4, n_padded) to score models with."""
+        return _padded(self.matches[self.order], _FAR_OFF).astype(np.float32)
+
+    @cached_property
+    def refined(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Points and weights, padded, to improve models with before `all` have their say."""
+        few = self.order[:_N_REFINED]
+        return _padded(self.matches[few], 0.0), _padded(self.weight[few, None], 0.0)[0]
+
+    @cached_property
+    def all(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """All points and weights, padded."""
+        return _padded(self.matches, 0.0), _padded(self.weight[:, None], 0.0)[0]
+
+    def to_pixels(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a fundamental matrix of pixels, of shape (3, 3), not normalised."""
+        to1, to2 = self._transforms
+        return to2.T @ model.reshape(3, 3) @ to1
+
+    def from_pixels(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a fundamental matrix of these coordinates, of shape (9,), of unit norm."""
+        to1, to2 = (np.linalg.inv(transform) for transform in self._transforms)
+        model = (to2.T @ F @ to1).ravel()
+        return model / np.linalg.norm(model)
+
+    @property
+    def _transforms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        s = self.scale
+        x1, y1, x2, y2 = self.centre
+        return tuple(
+            np.array([[s, 0, -s * x], [0, s, -s * y], [0, 0, 1]]) for x, y in ((x1, y1), (x2, y2))
+        )
+
+
+def _padded(rows: NDArray[np.float64], fill: float) -> NDArray[np.float64]:
+    """Return the columns of rows as rows, padded."""
+    n, n_columns = rows.shape
+    padded = np.full((n_columns, -(-n // _PADDING) * _PADDING), fill)
+    padded[:, :n] = rows.T
+    return padded

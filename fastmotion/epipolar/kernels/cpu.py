@@ -1,0 +1,157 @@
+"""Fundamental matrices of random samples, and how well models explain the matches.
+
+Matches are rows of coordinates that the caller has centred in each image and divided by one scale
+for both, so that Sampson distances scale with it.
+"""
+
+import math
+
+import numpy as np
+
+from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.epipolar.kernels.minimal import (
+    LANES,
+    draw_samples,
+    keep_oriented,
+    load_samples,
+    models_of_samples,
+)
+from fastmotion.epipolar.kernels.scalar import sampson_terms
+
+# Matches that are scored at a time; arrays of scored matches are padded to a multiple of it.
+BLOCK = 64
+
+# A model is dropped when it has gained less than one as good as the bound would have by so many
+# standard deviations: of a thousand such models one or two are lost.
+_DEVIATIONS = 3.0
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@cpu_function(fastmath="reassociate")
+def _gain_of_block(f, points, start, inverse_threshold):
+    x1 = points[0, start : start + BLOCK]
+    y1 = points[1, start : start + BLOCK]
+    x2 = points[2, start : start + BLOCK]
+    y2 = points[3, start : start + BLOCK]
+    f0, f1, f2, f3, f4, f5, f6, f7, f8 = f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8]
+    gain = _ZERO
+    for i in range(BLOCK):
+        r, a, b, c, d = sampson_terms(
+            f0, f1, f2, f3, f4, f5, f6, f7, f8, x1[i], y1[i], x2[i], y2[i]
+        )
+        gain += max(_ZERO, _ONE - inverse_threshold * (r * r) / (a * a + b * b + c * c + d * d))
+    return gain
+
+
+@cpu_function(fastmath=None)
+def _gain(f, points, n, inverse_threshold, bound):
+    """Return the summed gain of a model, or of the first matches where it cannot come near bound.
+
+    Matches lie in random order, so few of them tell (Capel, "An effective bail-out test for RANSAC
+    consensus scoring", BMVC 2005).
+    """
+    gain = 0.0
+    next_test = BLOCK
+    for start in range(0, n, BLOCK):
+        gain += _gain_of_block(f, points, start, inverse_threshold)
+        if start + BLOCK == next_test:
+            expected = bound / n * next_test
+            if gain < expected - _DEVIATIONS * math.sqrt(expected):
+                return gain
+            next_test *= 2
+    return gain
+
+
+@cpu_function
+def _keep(f, gain, models, gains):
+    """Insert a model among the kept ones, the best first; the last one goes."""
+    place = len(gains) - 1
+    while place > 0 and gain > gains[place - 1]:
+        gains[place] = gains[place - 1]
+        for c in range(9):
+            models[place, c] = models[place - 1, c]
+        place -= 1
+    gains[place] = gain
+    for c in range(9):
+        models[place, c] = f[c]
+
+
+@cpu_kernel
+def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold, models, gains):
+    """Try the fundamental matrices of random samples and keep the models of most gain.
+
+    The gain of a match is max(0, 1 − d²/threshold²) (MSAC: Torr and Zisserman 2000, "MLESAC",
+    equation 9, less what a wrong match costs). A trial depends on seed and number alone.
+
+    Parameters
+    ----------
+    seed : uint64
+    first_trial : int64
+    pools : int64 array of shape (n_trials,)
+        From how many of the first matches each trial draws. One that draws from less than all
+        draws the last of its pool (PROSAC).
+    size : int64
+        7 or 8 matches to a sample.
+    matches : float64 array of shape (n_matches, 4)
+    points : float32 array of shape (4, n_padded)
+        x1 y1 x2 y2 of the matches that are scored, in random order; `BLOCK` divides n_padded, and
+        padding lies far from any epipolar line.
+    n : int64
+        How many are scored.
+    inverse_threshold : float32
+        1 / threshold².
+    models : float64 array of shape (n_kept, 9)
+    gains : float64 array of shape (n_kept,)
+        Summed over the matches scored. A model is kept if it has more than is there.
+    """
+    indices = np.empty((size, LANES), np.int64)
+    samples = np.empty((size, 4, LANES))
+    candidates = np.empty((3, 9, LANES))
+    is_oriented = np.empty(LANES, np.bool_)
+    f = np.empty(9)
+    single = np.empty(9, np.float32)
+    last = len(gains) - 1
+    n_models = 3 if size == 7 else 1
+    for first in range(0, len(pools), LANES):
+        n_lanes = min(LANES, len(pools) - first)
+        draw_samples(seed, first_trial + first, pools[first : first + n_lanes], len(matches), indices)
+        load_samples(matches, indices, samples)
+        models_of_samples(samples, candidates)
+        for k in range(n_models):
+            keep_oriented(candidates[k], samples, is_oriented)
+            for lane in range(n_lanes):
+                if is_oriented[lane]:
+                    squares = 0.0
+                    for c in range(9):
+                        squares += candidates[k, c, lane] * candidates[k, c, lane]
+                    for c in range(9):
+                        f[c] = candidates[k, c, lane] / math.sqrt(squares)
+                        single[c] = f[c]
+                    gain = _gain(single, points, n, inverse_threshold, gains[last])
+                    if gain > gains[last]:
+                        _keep(f, gain, models, gains)
+
+
+@cpu_kernel
+def score(models, points, n, inverse_threshold, gains):
+    """Set the summed gains of models of shape (n_models, 9); the rest is as for `search`."""
+    single = np.empty(9, np.float32)
+    for k in range(len(models)):
+        for c in range(9):
+            single[c] = models[k, c]
+        gains[k] = _gain(single, points, n, inverse_threshold, 0.0)
+
+
+@cpu_kernel
+def squared_distances(model, matches, squares):
+    """Set the squared Sampson distances of matches of shape (n, 4); infinite at both epipoles."""
+    f0, f1, f2, f3, f4 = model[0], model[1], model[2], model[3], model[4]
+    f5, f6, f7, f8 = model[5], model[6], model[7], model[8]
+    for i in range(len(matches)):
+        r, a, b, c, d = sampson_terms(
+            f0, f1, f2, f3, f4, f5, f6, f7, f8,
+            matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3],
+        )  # fmt: skip
+        gradient = a * a + b * b + c * c + d * d
+        squares[i] = r * r / gradient if gradient > 0.0 else np.inf

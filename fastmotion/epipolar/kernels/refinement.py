@@ -1,0 +1,308 @@
+"""Nonlinear least squares of Sampson distances over the fundamental matrices of rank two.
+
+Steps are taken on the tangent space of the matrices of unit norm and rank two, of seven dimensions.
+The derivative of a Sampson distance is nearly the outer product u vᵀ of the match corrected to first
+order, so a 9×9 normal matrix takes 36 sums, not 45; the small rest enters the gradient.
+"""
+
+import math
+
+import numpy as np
+
+from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.epipolar.kernels.scalar import cofactors, sampson_terms
+
+# Matches whose products are formed at a time; arrays of matches are padded to a multiple of it.
+BLOCK = 128
+
+# Rows of a block's scratch: weighted u uᵀ (6), v vᵀ (6), weighted residuals times u (3), two
+# factors of the gradient's rest (2 + 2), gains, weights and weighted squares (3).
+_V, _GRADIENT, _REST, _TOTALS, _N_ROWS = 6, 12, 15, 19, 22
+# Sums over matches: products of both (36), the gradient (9) and its rest (4), totals (3).
+_OF_GRADIENT, _OF_REST, _GAIN, _WEIGHT, _SQUARES, _N_SUMS = 36, 45, 49, 50, 51, 52
+# Which of the six products of a symmetric 3×3 matrix stands where.
+_PAIRS = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+
+_FIRST_DAMPING = 1e-4
+_LEAST_DAMPING, _MOST_DAMPING = 1e-8, 1e6
+_LEAST_PIVOT = 1e-14
+# Squared length of a step that cannot gain anything any more.
+_LEAST_MOVE = 1e-24
+_TINY = 1e-300
+# Newton's steps to rank two converge quadratically.
+_RANK_STEPS = 5
+_RANK_TOLERANCE = 1e-18
+
+
+@cpu_function
+def _set_products(f, points, weight, start, inverse_threshold, rows):
+    """Set the rows of one block to what its matches add up to."""
+    f0, f1, f2, f3, f4, f5, f6, f7, f8 = f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8]
+    for j in range(BLOCK):
+        i = start + j
+        x1, y1, x2, y2 = points[0, i], points[1, i], points[2, i], points[3, i]
+        r, a, b, c, d = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, x1, y1, x2, y2)
+        inverse = 1.0 / max(a * a + b * b + c * c + d * d, _TINY)
+        square = r * r * inverse
+        gain = 1.0 - inverse_threshold * square
+        w = weight[i] if gain > 0.0 else 0.0
+        rho = r * inverse if w > 0.0 else 0.0  # it may be infinite at both epipoles
+        u0, u1 = x2 - rho * a, y2 - rho * b
+        v0, v1 = x1 - rho * c, y1 - rho * d
+        s = w * inverse
+        rows[0, j] = s * u0 * u0
+        rows[1, j] = s * u0 * u1
+        rows[2, j] = s * u0
+        rows[3, j] = s * u1 * u1
+        rows[4, j] = s * u1
+        rows[5, j] = s
+        rows[6, j] = v0 * v0
+        rows[7, j] = v0 * v1
+        rows[8, j] = v0
+        rows[9, j] = v1 * v1
+        rows[10, j] = v1
+        rows[11, j] = 1.0
+        rows[12, j] = s * r * u0
+        rows[13, j] = s * r * u1
+        rows[14, j] = s * r
+        rest = -s * r * rho * rho
+        rows[15, j] = rest * a
+        rows[16, j] = rest * b
+        rows[17, j] = c
+        rows[18, j] = d
+        rows[19, j] = w * gain
+        rows[20, j] = w
+        rows[21, j] = w * square
+
+
+@cpu_function(fastmath="reassociate")
+def _dot(x, y):
+    total = 0.0
+    for j in range(BLOCK):
+        total += x[j] * y[j]
+    return total
+
+
+@cpu_function
+def _evaluate(f, points, weight, inverse_threshold, rows, sums):
+    """Add up normal matrix, gradient, gain, weight and squared distances of the inliers."""
+    for k in range(_N_SUMS):
+        sums[k] = 0.0
+    v0, v1, one = rows[_V + 2], rows[_V + 4], rows[_V + 5]
+    for start in range(0, points.shape[1], BLOCK):
+        _set_products(f, points, weight, start, inverse_threshold, rows)
+        for i in range(6):
+            for j in range(6):
+                sums[6 * i + j] += _dot(rows[i], rows[_V + j])
+        for i in range(3):
+            sums[_OF_GRADIENT + 3 * i] += _dot(rows[_GRADIENT + i], v0)
+            sums[_OF_GRADIENT + 3 * i + 1] += _dot(rows[_GRADIENT + i], v1)
+            sums[_OF_GRADIENT + 3 * i + 2] += _dot(rows[_GRADIENT + i], one)
+            sums[_GAIN + i] += _dot(rows[_TOTALS + i], one)
+        for i in range(2):
+            for j in range(2):
+                sums[_OF_REST + 2 * i + j] += _dot(rows[_REST + i], rows[_REST + 2 + j])
+
+
+@cpu_function
+def _unfold(sums, normal, gradient):
+    """Set the 9×9 normal matrix and the gradient out of their sums."""
+    for i in range(3):
+        for j in range(3):
+            gradient[3 * i + j] = sums[_OF_GRADIENT + 3 * i + j]
+            for k in range(3):
+                for m in range(3):
+                    normal[3 * i + j, 3 * k + m] = sums[6 * _PAIRS[i, k] + _PAIRS[j, m]]
+    for i in range(2):
+        for j in range(2):
+            gradient[3 * i + j] += sums[_OF_REST + 2 * i + j]
+
+
+@cpu_function
+def _set_cofactors(f, c):
+    c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8] = cofactors(
+        f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8]
+    )
+
+
+@cpu_function
+def make_rank_two(f, c):
+    """Scale f to unit norm and step along its cofactors c until its determinant vanishes."""
+    for _ in range(_RANK_STEPS):
+        squares = 0.0
+        for k in range(9):
+            squares += f[k] * f[k]
+        for k in range(9):
+            f[k] /= math.sqrt(squares)
+        _set_cofactors(f, c)
+        determinant = f[0] * c[0] + f[1] * c[1] + f[2] * c[2]
+        slope = 0.0
+        for k in range(9):
+            slope += c[k] * c[k]
+        if abs(determinant) < _RANK_TOLERANCE or slope < _RANK_TOLERANCE:
+            break
+        for k in range(9):
+            f[k] -= determinant / slope * c[k]
+
+
+@cpu_function
+def _set_tangent_basis(f, c, basis):
+    """Set the rows to an orthonormal basis of what is orthogonal to f and its cofactors.
+
+    Two Householder reflections take f and the cofactors to the first two axes; what they make of
+    the other axes is the basis. f has unit norm and no determinant.
+    """
+    v = np.empty(9)
+    w = np.empty(9)
+    for k in range(9):
+        v[k] = f[k]
+    v[0] += math.copysign(1.0, f[0])
+    v_scale = 1.0 / (1.0 + abs(f[0]))
+    along = 0.0
+    for k in range(9):
+        along += v[k] * c[k]
+    norm = 0.0
+    for k in range(9):
+        w[k] = c[k] - along * v_scale * v[k]
+    w[0] = 0.0
+    for k in range(1, 9):
+        norm += w[k] * w[k]
+    norm = math.sqrt(norm)
+    if norm < 1e-12:
+        w[1] = 2.0
+    else:
+        for k in range(1, 9):
+            w[k] /= norm
+        w[1] += math.copysign(1.0, w[1])
+    w_scale = 1.0 / abs(w[1])
+    for j in range(7):
+        row = basis[j]
+        along = 0.0
+        for k in range(9):
+            row[k] = (1.0 if k == j + 2 else 0.0) - w[j + 2] * w_scale * w[k]
+        for k in range(9):
+            along += row[k] * v[k]
+        for k in range(9):
+            row[k] -= along * v_scale * v[k]
+
+
+@cpu_function
+def _project(normal, gradient, basis, a, b):
+    part = np.empty(9)
+    for i in range(7):
+        total = 0.0
+        for k in range(9):
+            total += basis[i, k] * gradient[k]
+            part[k] = 0.0
+            for m in range(9):
+                part[k] += normal[k, m] * basis[i, m]
+        b[i] = -total
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(9):
+                total += part[k] * basis[j, k]
+            a[i, j] = total
+
+
+@cpu_function
+def _solve_damped(a, b, damping, factor, x):
+    """Solve (A + damping diag A) x = b by Cholesky; only the lower triangle of A is read."""
+    n = a.shape[0]
+    for i in range(n):
+        for j in range(i + 1):
+            total = a[i, j]
+            if i == j:
+                total += damping * a[i, i] + _TINY
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            if i == j:
+                if not total > _LEAST_PIVOT * a[i, i]:
+                    return False
+                factor[i, i] = math.sqrt(total)
+            else:
+                factor[i, j] = total / factor[j, j]
+    for i in range(n):
+        total = b[i]
+        for k in range(i):
+            total -= factor[i, k] * x[k]
+        x[i] = total / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        total = x[i]
+        for k in range(i + 1, n):
+            total -= factor[k, i] * x[k]
+        x[i] = total / factor[i, i]
+    return True
+
+
+@cpu_function
+def _step(f, basis, x, trial, c):
+    """Set trial to f moved along the tangent space; return the squared length of the move."""
+    length = 0.0
+    for i in range(7):
+        length += x[i] * x[i]
+    for k in range(9):
+        trial[k] = f[k]
+        for i in range(7):
+            trial[k] += x[i] * basis[i, k]
+    make_rank_two(trial, c)
+    return length
+
+
+@cpu_kernel
+def refine(f, points, weight, inverse_threshold, max_steps, tol, normal):
+    """Climb the gain Σ w max(0, 1 − d²/threshold²) by steps of Levenberg and Marquardt.
+
+    Parameters
+    ----------
+    f : float64 array of shape (9,)
+        Changed in place; on return of unit norm and rank two, also with no steps.
+    points : float64 array of shape (4, n_padded)
+        x1 y1 x2 y2; `BLOCK` divides n_padded.
+    weight : float64 array of shape (n_padded,)
+        Not negative; 0 for padding.
+    inverse_threshold : float64
+        1 / threshold².
+    max_steps : int64
+    tol : float64
+        A step that gains less than this share of the gain is the last.
+    normal : float64 array of shape (9, 9)
+        Becomes Σ w J Jᵀ over inliers, J the derivative of a Sampson distance by F.
+
+    Returns
+    -------
+    gain, weight, squares : float64
+        The latter two summed over inliers: weights, and weights times squared distances.
+    """
+    rows = np.empty((_N_ROWS, BLOCK))
+    sums, trial_sums = np.empty(_N_SUMS), np.empty(_N_SUMS)
+    trial, c, gradient = np.empty(9), np.empty(9), np.empty(9)
+    basis = np.empty((7, 9))
+    a, factor = np.empty((7, 7)), np.empty((7, 7))
+    b, x = np.empty(7), np.empty(7)
+    make_rank_two(f, c)
+    _evaluate(f, points, weight, inverse_threshold, rows, sums)
+    damping = _FIRST_DAMPING
+    is_new = True
+    for _ in range(max_steps):
+        if is_new:
+            _set_cofactors(f, c)
+            _unfold(sums, normal, gradient)
+            _set_tangent_basis(f, c, basis)
+            _project(normal, gradient, basis, a, b)
+        is_new = False
+        if _solve_damped(a, b, damping, factor, x):
+            length = _step(f, basis, x, trial, c)
+            _evaluate(trial, points, weight, inverse_threshold, rows, trial_sums)
+            gained = trial_sums[_GAIN] - sums[_GAIN]
+            is_new = gained > 0.0
+            if is_new:
+                for k in range(9):
+                    f[k] = trial[k]
+                sums, trial_sums = trial_sums, sums
+            if gained <= tol * sums[_GAIN] and (is_new or length < _LEAST_MOVE):
+                break
+        damping = 0.1 * damping if is_new else max(10.0 * damping, _LEAST_DAMPING)
+        if damping > _MOST_DAMPING:
+            break
+    _unfold(sums, normal, gradient)
+    return sums[_GAIN], sums[_WEIGHT], sums[_SQUARES]

@@ -1,0 +1,130 @@
+"""The fundamental matrix as a problem for the driver of random samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmotion.core.compile import as_kernel_input
+from fastmotion.epipolar.coordinates import CentredMatches
+from fastmotion.epipolar.kernels import cpu, refinement
+from fastmotion.epipolar.ransac import Candidate
+
+__all__ = ["FundamentalProblem"]
+
+# A model of seven noisy matches is off by more than the threshold in most places: its inliers at
+# this multiple of it lead it to those of the threshold itself.
+_WIDER = 3.0
+_WIDE_STEPS, _STEPS = 4, 10
+_TOLERANCE = 1e-4
+_LAST_STEPS, _LAST_TOLERANCE = 30, 1e-9
+
+
+class FundamentalProblem:
+    """Samples of seven or eight matches, Sampson distances, truncated least squares.
+
+    Parameters
+    ----------
+    matches : CentredMatches
+    threshold : float
+        In pixels.
+    sample_size : {7, 8}
+    seed : numpy.uint64
+    refines : bool
+        Whether models of samples are improved.
+    """
+
+    def __init__(
+        self,
+        matches: CentredMatches,
+        threshold: float,
+        *,
+        sample_size: int = 7,
+        seed: np.uint64 = np.uint64(0),
+        refines: bool = True,
+    ) -> None:
+        self.matches = matches
+        self.sample_size = sample_size
+        self._seed = seed
+        self._inverse_threshold = 1 / (threshold * matches.scale) ** 2
+        self._refines = refines
+        # Made here, once, rather than by several threads at a time.
+        self._scored = matches.scored
+        self._points, self._weight = matches.refined
+
+    def search(
+        self,
+        pools: NDArray[np.int64],
+        first_trial: int,
+        models: NDArray[np.float64],
+        gains: NDArray[np.float64],
+    ) -> None:
+        """Make trials; keep models of more gain than those that are there, the best first."""
+        n = len(self.matches.order)
+        gains *= n
+        cpu.search(
+            self._seed,
+            first_trial,
+            pools,
+            self.sample_size,
+            as_kernel_input(self.matches.matches),
+            self._scored,
+            n,
+            np.float32(self._inverse_threshold),
+            models,
+            gains,
+        )
+        gains /= n
+
+    def score(self, models: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean gains of models of shape (n_models, 9)."""
+        n = len(self.matches.order)
+        gains = np.empty(len(models))
+        cpu.score(models, self._scored, n, np.float32(self._inverse_threshold), gains)
+        return gains / n
+
+    def refine(self, model: NDArray[np.float64]) -> Candidate:
+        """Improve a model of a sample, or just evaluate it where that is not wanted."""
+        model = model.copy()
+        if self._refines:
+            self._climb(model, self._points, self._weight, _WIDER, _WIDE_STEPS, _TOLERANCE)
+        steps = _STEPS if self._refines else 0
+        return self._climb(model, self._points, self._weight, 1.0, steps, _TOLERANCE)
+
+    def finish(self, model: NDArray[np.float64]) -> Candidate:
+        """Improve a model by all matches until nothing is left to gain."""
+        points, weight = self.matches.all
+        steps = _LAST_STEPS if self._refines else 0
+        return self._climb(model.copy(), points, weight, 1.0, steps, _LAST_TOLERANCE)
+
+    def _climb(
+        self,
+        model: NDArray[np.float64],
+        points: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        wider: float,
+        steps: int,
+        tolerance: float,
+    ) -> Candidate:
+        """Improve a model in place."""
+        total = weight.sum()
+        gain, inliers, _ = refinement.refine(
+            model,
+            points,
+            weight,
+            self._inverse_threshold / wider**2,
+            steps,
+            tolerance,
+            np.empty((9, 9)),
+        )
+        return Candidate(model, gain / total, inliers / total)
+
+    def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which matches lie within the threshold, in the order in which samples draw."""
+        return self.squares(model) * self._inverse_threshold < 1
+
+    def squares(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return squared Sampson distances in the unit of the coordinates."""
+        squares = np.empty(self.matches.n)
+        cpu.squared_distances(model, as_kernel_input(self.matches.matches), squares)
+        return squares
