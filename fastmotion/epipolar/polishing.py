@@ -18,7 +18,9 @@ __all__ = ["PolishedFundamental", "polish_fundamental"]
 # Twelve standard deviations around an epipolar line hold enough wrong matches to tell how dense
 # they are, where they matter, and few enough to look as if they were spread evenly.
 _WINDOW = 12.0
-_N_ROUNDS = 2
+# Two or three rounds are enough from a good start. Where right matches are few and the start is
+# poor, more rounds find others of them.
+_MOST_ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def polish_fundamental(
         work.reshape(9),
         float(noise_scale) * scale,
         _WINDOW,
-        _N_ROUNDS,
+        _MOST_ROUNDS,
         probability,
         np.empty((kernels.N_ROWS, len(matches))),
         np.empty(len(matches), np.int64),

@@ -17,11 +17,14 @@ _DISTANCE, _LEVERAGE, _WEIGHT, _MATCH, _COUNTS = 7, 8, 9, 10, 14
 N_ROWS = 15
 
 _N_FREE = 7
-_STEPS = 3
-_MOST_ROUNDS = 30
+_MOST_STEPS = 3
+_MOST_PASSES = 30
 # Estimates of the mixture are taken as final when the noise and the share of right matches change
 # less, which is well below their own uncertainty.
 _TOLERANCE = np.float64(1e-3)
+# A step is the last when its squared length, in standard deviations of F, is below this; and a
+# round is when its first step is that short.
+_LAST_STEP = np.float64(1e-3)
 # Leverages of wrong matches are drawn to those of right ones by so many matches, so that the
 # variance of two or three is not taken at its word; and their logarithms vary by this at least.
 _DRAWN = np.float64(3.0)
@@ -227,7 +230,7 @@ def _estimate_mixture(rows, n, noise, window):
     distance, x = rows[_DISTANCE], rows[_LEVERAGE]
     of_right, of_wrong = np.empty(4), np.empty(4)
     last = 0.0
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MOST_PASSES):
         _moments(weight, count, distance, x, n, of_right, of_wrong)
         right, wrong = of_right[0], of_wrong[0]
         if not right > _N_FREE:
@@ -257,13 +260,15 @@ def _estimate_mixture(rows, n, noise, window):
 
 @cpu_function
 def _step(rows, n, normal, basis, F, cofactors):
-    """Move F by a Gauss-Newton step of the weighted squares."""
+    """Move F by a Gauss-Newton step of the weighted squares; return twice what it should gain."""
     step = np.empty(_N_FREE)
+    gain = 0.0
     for i in range(_N_FREE):
         total = _dot(rows[i], rows[_DISTANCE], rows[_WEIGHT], n)
         for k in range(i):
             total -= normal[i, k] * step[k]
         step[i] = total / normal[i, i]
+        gain += step[i] * step[i]
     for i in range(_N_FREE - 1, -1, -1):
         total = step[i]
         for k in range(i + 1, _N_FREE):
@@ -273,6 +278,7 @@ def _step(rows, n, normal, basis, F, cofactors):
         for i in range(_N_FREE):
             F[k] -= step[i] * basis[i, k]
     _to_rank_two(F, cofactors)
+    return gain
 
 
 @cpu_function
@@ -312,7 +318,7 @@ def _weigh_by_distance(rows, n, noise):
 
 
 @cpu_kernel(fastmath="contract")
-def polish(matches, counts, F, noise, width, n_rounds, probability, rows, chosen):
+def polish(matches, counts, F, noise, width, most_rounds, probability, rows, chosen):
     """Refine F and estimate the noise and how probably matches are right; 0 if that fails.
 
     F, nine numbers of unit norm, changes in place. ``width`` is that of the window in standard
@@ -320,7 +326,7 @@ def polish(matches, counts, F, noise, width, n_rounds, probability, rows, chosen
     """
     normal, basis, cofactors = np.empty((7, 7)), np.empty((7, 9)), np.empty(9)
     n = 0
-    for _round in range(n_rounds):
+    for _round in range(most_rounds):
         window = width * noise
         n = _gather(matches, counts, F, window, rows, chosen)
         if n <= _N_FREE or not _tangent(F, cofactors, basis):
@@ -333,13 +339,20 @@ def polish(matches, counts, F, noise, width, n_rounds, probability, rows, chosen
         noise = _estimate_mixture(rows, n, noise, window)
         if noise == 0.0:
             return 0.0
-        for _ in range(_STEPS):
+        first = 0.0
+        for step in range(_MOST_STEPS):
             if not _factor(rows, n, normal):
                 return 0.0
-            _step(rows, n, normal, basis, F, cofactors)
+            gain = _step(rows, n, normal, basis, F, cofactors)
             if not _tangent(F, cofactors, basis):
                 return 0.0
             _look(F, basis, rows, n)
+            if step == 0:
+                first = gain
+            if gain < _LAST_STEP * noise * noise:
+                break
+        if first < _LAST_STEP * noise * noise:
+            break
     for i in range(probability.shape[0]):
         probability[i] = 0.0
     total, square = 0.0, 0.0
