@@ -16,7 +16,9 @@ __all__ = [
     "eight_point",
     "nearest_rank2",
     "normalise_fundamental",
+    "normalise_points",
     "seven_point",
+    "shorten",
 ]
 
 # Rows that one QR factorisation takes: few enough for a cache, many enough to shorten them a lot.
@@ -278,12 +280,12 @@ class _Design:
             return cls(np.zeros(9), np.eye(9), 0, np.eye(3), np.eye(3))
         if weight is not None:
             weight /= weight.max()
-        points1, map1 = _normalise(rows[:, :2], weight)
-        points2, map2 = _normalise(rows[:, 2:], weight)
+        points1, map1 = normalise_points(rows[:, :2], weight)
+        points2, map2 = normalise_points(rows[:, 2:], weight)
         equations = _equations(points1, points2)
         if weight is not None:
             equations *= np.sqrt(weight)
-        _, values, right = np.linalg.svd(_shorten(equations), full_matrices=False)
+        _, values, right = np.linalg.svd(shorten(equations), full_matrices=False)
         # Coordinates were rounded as they came, be they far from the origin for their spread.
         offset = max(1.0, np.abs(map1[:2, 2]).max(), np.abs(map2[:2, 2]).max())
         relative = min(_ROUNDINGS * _precision(matches) * offset, _MOST_ROUNDING)
@@ -315,10 +317,26 @@ def _precision(matches: ArrayLike) -> float:
     return float(np.finfo(np.float32 if is_single else np.float64).eps)
 
 
-def _normalise(
-    points: NDArray[np.float64], weight: NDArray[np.float64] | None
+def normalise_points(
+    points: NDArray[np.float64], weight: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return points moved and scaled as Hartley has it, as columns, and the matrix that does so."""
+    """Return points moved and scaled as Hartley (1997) has it, and the matrix that does so.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, 2), float64
+        At least one; finite.
+    weight : ndarray of shape (n,), float64, default=None
+        Positive.
+
+    Returns
+    -------
+    columns : ndarray of shape (2, n), float64
+        The points as columns: their (weighted) mean is the origin, their mean distance from it √2.
+        Points that are all the same become zeros.
+    transform : ndarray of shape (3, 3), float64
+        Maps homogeneous points to them.
+    """
     share = 1.0 / len(points) if weight is None else weight / weight.sum()
     # From the first point on, equal points are so exactly.
     origin = points[0]
@@ -343,10 +361,20 @@ def _equations(points1: NDArray[np.float64], points2: NDArray[np.float64]) -> ND
     return equations.reshape(9, -1)
 
 
-def _shorten(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the columns' transpose, or few rows of the same singular values and right vectors.
+def shorten(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return few rows that have the singular values and right vectors of many.
 
-    Unlike the 9 x 9 matrix of moments, triangular factors of blocks lose no digits.
+    Unlike a matrix of moments, triangular factors of blocks lose no digits.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (k, n), float64
+        The rows of a matrix, as columns.
+
+    Returns
+    -------
+    ndarray of shape (m, k), float64
+        With m at least k, so that a thin decomposition has all right vectors.
     """
     n_rows, n = len(columns), columns.shape[1]
     if n <= _BLOCK_ROWS:
@@ -354,7 +382,7 @@ def _shorten(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     end = n - n % _BLOCK_ROWS
     blocks = columns[:, :end].reshape(n_rows, -1, _BLOCK_ROWS).transpose(1, 2, 0)
     factors = np.asarray(np.linalg.qr(blocks, mode="r")).reshape(-1, n_rows)
-    return _shorten(np.concatenate([factors.T, columns[:, end:]], axis=1))
+    return shorten(np.concatenate([factors.T, columns[:, end:]], axis=1))
 
 
 def _singular_members(pencil: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.epipolar.checks import check_matches, check_matrix, check_points
-from fastmotion.epipolar.estimation import _normalise, _shorten
+from fastmotion.epipolar.estimation import normalise_points, shorten
 from fastmotion.epipolar.kernels import planar
 from fastmotion.linear._normal_equations import check_weight
 
@@ -87,12 +87,12 @@ def _direct_linear(
     matches: NDArray[np.float64], weight: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """Return the homography of matches that have been checked."""
-    points1, to_normalised1 = _normalise(matches[:, :2], weight)
-    points2, to_normalised2 = _normalise(matches[:, 2:], weight)
+    points1, to_normalised1 = normalise_points(matches[:, :2], weight)
+    points2, to_normalised2 = normalise_points(matches[:, 2:], weight)
     equations = _equations(points1, points2)
     if weight is not None:
         equations *= np.sqrt(np.tile(weight / weight.max(), 2))
-    _, values, right = np.linalg.svd(_shorten(equations), full_matrices=False)
+    _, values, right = np.linalg.svd(shorten(equations), full_matrices=False)
     H = right[8].reshape(3, 3)
     if values[7] <= _SINGULAR * values[0] or _is_singular(H):
         raise ValueError(
