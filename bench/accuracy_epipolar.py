@@ -185,13 +185,16 @@ def strecha() -> Result:
     _warm_up()
     places = {place: strecha_pairs(place) for place in PLACES}
     figures: Figures = {}
-    for name in available():
-        runs: dict[str, list[tuple[float, float]]] = {}
-        for place, other in zip(PLACES, reversed(PLACES), strict=True):
-            settings = Settings(tuned(name, other))
-            runs[place] = [_photograph_run(name, pair, settings) for pair in places[place]]
-        figures |= _table(name, runs | {BOTH: sum(runs.values(), [])})
-        print(f"photographs, {name}: done", file=sys.stderr)
+    with Parallel(n_jobs=-1) as parallel:
+        for name in available():
+            runs: dict[str, list[tuple[float, float]]] = {}
+            for place, other in zip(PLACES, reversed(PLACES), strict=True):
+                settings = Settings(tuned(name, other))
+                runs[place] = parallel(
+                    delayed(_photograph_run)(name, pair, settings) for pair in places[place]
+                )
+            figures |= _table(name, runs | {BOTH: sum(runs.values(), [])})
+            print(f"photographs, {name}: done", file=sys.stderr)
     goals = [
         Goal(f"{text}: AUC@5°", figures[name][BOTH], least, "%", at_least=True)
         for text, name, least in (

@@ -291,7 +291,7 @@ class _Pair(NamedTuple):
             found.append(X)
             n_found += len(X)
             n_drawn += n_points + 100
-            if n_found < _LEAST_OVERLAP * n_drawn:
+            if n_found < _LEAST_OVERLAP * n_drawn - 1:
                 raise ValueError(
                     "the two views do not overlap; take a shorter focal length, larger images or "
                     "less noise"
