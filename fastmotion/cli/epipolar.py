@@ -26,7 +26,7 @@ def _number_or_auto(text: str) -> float | str:
 
 # Options that are parameters of the estimators; those that are not given are None.
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    "--method": {"metavar": "NAME", "help": "ransac, lmeds, eight_point or seven_point (ransac)"},
+    "--method": {"metavar": "NAME", "help": "ransac, lmeds, eight_point or seven_point; dlt for H (ransac)"},
     "--minimal": {
         "choices": ("seven_point", "eight_point"),
         "help": "solver of random samples (seven_point)",
@@ -291,9 +291,9 @@ def _summarise(estimator: Any, n_matches: int) -> dict[str, Any]:
         "noise_scale": noise if math.isfinite(noise) else None,
         "residual_threshold": float(estimator.residual_threshold_),
         "n_trials": int(estimator.n_trials_),
+        "degeneracy": estimator.degeneracy_,
     }
     if name == "F":
-        summary["degeneracy"] = estimator.degeneracy_
         summary["epipoles"] = estimator.epipoles_.tolist()
     return summary
 
@@ -311,11 +311,10 @@ def _print_table(summary: dict[str, Any]) -> None:
         "noise": "unknown" if noise is None else f"{noise:.3g} px",
         "threshold": f"{summary['residual_threshold']:.3g} px",
         "trials": str(summary["n_trials"]),
+        "degeneracy": summary["degeneracy"],
     }
-    if name == "F":
-        rows["degeneracy"] = summary["degeneracy"]
-        for i, epipole in enumerate(summary["epipoles"], start=1):
-            rows[f"epipole {i}"] = _describe_epipole(*epipole)
+    for i, epipole in enumerate(summary.get("epipoles", ()), start=1):
+        rows[f"epipole {i}"] = _describe_epipole(*epipole)
     for label, value in rows.items():
         print(f"{label:12}{value}")
 
