@@ -1,5 +1,6 @@
 """Two-view geometry: fundamental matrices and homographies from matches, with uncertainty."""
 
+from fastmotion.epipolar._homography import Homography
 from fastmotion.epipolar.cameras import (
     RelativePose,
     essential_from_fundamental,
@@ -11,8 +12,27 @@ from fastmotion.epipolar.cameras import (
 )
 from fastmotion.epipolar.distances import sampson_distance, symmetric_epipolar_distance
 from fastmotion.epipolar.lines import epipolar_lines, epipolar_pencil, epipoles
+from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
+from fastmotion.epipolar.planes import (
+    homography_from_points,
+    planar_sampson_distance,
+    transfer_covariance,
+    transfer_distance,
+    transform_points,
+)
+from fastmotion.epipolar.rectification import (
+    Rectification,
+    RectifiedCameras,
+    rectify,
+    rectify_cameras,
+)
 
 __all__ = [
+    "DegenerateMatchesWarning",
+    "FailedFit",
+    "Homography",
+    "Rectification",
+    "RectifiedCameras",
     "RelativePose",
     "epipolar_lines",
     "epipolar_pencil",
@@ -20,9 +40,16 @@ __all__ = [
     "essential_from_fundamental",
     "fundamental_from_cameras",
     "fundamental_from_projections",
+    "homography_from_points",
+    "planar_sampson_distance",
     "projections_from_cameras",
     "recover_pose",
+    "rectify",
+    "rectify_cameras",
     "sampson_distance",
     "symmetric_epipolar_distance",
+    "transfer_covariance",
+    "transfer_distance",
+    "transform_points",
     "triangulate",
 ]

@@ -203,6 +203,31 @@ def search(matches, points, pools, seed, first, threshold, models, gains):
     return solved
 
 
+@cpu_kernel(fastmath="contract")
+def sample_models(matches, seed, first, models):
+    """Set models to those of as many trials, uniform ones, as far as their samples have one.
+
+    Parameters
+    ----------
+    matches : float64 array of shape (4, n_matches)
+    seed : uint64
+    first : uint64
+    models : float64 array of shape (n_trials, 9)
+
+    Returns
+    -------
+    int
+        How many models there are; they come first.
+    """
+    sample = np.empty(4, np.int64)
+    n_models = 0
+    for t in range(models.shape[0]):
+        _draw_four(seed, first + np.uint64(t), matches.shape[1], False, sample)
+        if _model_of_four(matches, sample, models[n_models]):
+            n_models += 1
+    return n_models
+
+
 @cpu_function(fastmath="reassociate")
 def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
     """Fill scratch with what n matches add to the sums; return their cost and number of inliers.
@@ -456,12 +481,11 @@ def sampson_distances(points, model, distances):
         C-contiguous.
     model : float64 array of shape (9,)
     distances : float64 array of shape (n_matches,)
-        Infinite or NaN where the model leaves a match undefined.
+        Infinite where the model leaves a match undefined.
     """
     h0, h1, h2, h3, h4 = model[0], model[1], model[2], model[3], model[4]
     h5, h6, h7, h8 = model[5], model[6], model[7], model[8]
     x1, y1, x2, y2 = points[0], points[1], points[2], points[3]
     for i in range(points.shape[1]):
-        distances[i] = np.sqrt(
-            planar_sampson(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i])
-        )
+        square = planar_sampson(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i])
+        distances[i] = np.sqrt(square) if square >= 0 else np.inf

@@ -1,0 +1,34 @@
+"""What fits to matches may come to, besides a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DegenerateMatchesWarning", "FailedFit"]
+
+
+class DegenerateMatchesWarning(UserWarning):
+    """The matches leave the model undetermined: it is one of many that fit."""
+
+
+@dataclass(frozen=True)
+class FailedFit:
+    """A fit of a batch that failed. It is false.
+
+    Attributes
+    ----------
+    reason : str
+        The message of the error that the fit alone would have raised.
+
+    Examples
+    --------
+    >>> from fastmotion.epipolar import FailedFit
+    >>> failed = FailedFit("too few matches")
+    >>> bool(failed), failed.reason
+    (False, 'too few matches')
+    """
+
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False

@@ -1,0 +1,490 @@
+"""What the fit of a homography to matches consists of, in coordinates of the order of one."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from fastmotion.core.parallel import thread_map
+from fastmotion.epipolar.estimation import shorten
+from fastmotion.epipolar.kernels import planar
+from fastmotion.epipolar.planes import (
+    is_singular,
+    normalise_homography,
+    planar_equations,
+    transfer_jacobian,
+)
+from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
+
+__all__ = [
+    "Evaluation",
+    "PlanarProblem",
+    "ScaledMatches",
+    "any_homography",
+    "is_determined",
+    "least_median",
+    "run_automatic",
+    "run_fixed",
+    "surprise",
+    "trials_for_half",
+    "typical_noise",
+]
+
+SAMPLE_SIZE = 4
+
+# So many matches tell a good model from a bad one, and how to improve it before all have their say.
+_N_SCORED = 4096
+_N_REFINED = 2048
+_N_FREE = 8
+_MAX_STEPS = 50
+
+# The last refinement trusts matches the less, the farther off they are, up to this many
+# thresholds: it is less sensitive to the threshold than one that ends there.
+_REACH = 2.0
+
+# Of the squared distance of a match with noise in each coordinate, in units of its variance: it is
+# chi-squared with two degrees of freedom.
+_MEDIAN_SQUARE = 2 * math.log(2)
+# A distance in standard deviations that 99 % of matches keep to.
+LARGEST_DEVIATION = math.sqrt(-2 * math.log(0.01))
+
+# In the unit of the matches: rounding is no smaller than that.
+_LEAST_NOISE = 1e-10
+_NOISE_TOLERANCE = 1e-6
+# Singular values of equations that are none, relative to the largest.
+_NO_EQUATION = 1e-9
+# Of the information, relative to the largest part, and at all.
+_ROUNDING = 1e-15
+_TINY = 1e-100
+
+# Share of image 2 that is within a Sampson distance of 1 of a point, which is √2 in that image
+# alone: half the points lie in a square of two units, so all of them on about twice its area.
+_SHARE = 2 * math.pi / 8
+
+# Thresholds to try where none is given: noise of any size is near enough to one of them.
+_THRESHOLDS = (1 / 64, 1 / 256, 1 / 16, 1 / 1024)
+_MAX_SETTLING = 10
+
+# Points around the inliers, and the part of the inliers' radius by which their places may be
+# uncertain.
+_DIRECTIONS = np.array([(math.cos(a), math.sin(a)) for a in np.arange(8) * (math.pi / 4)])
+_VAGUE = 0.25
+
+# Trials of `least_median` that one thread makes at a time.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class ScaledMatches:
+    """Matches with the middle of each image at the origin, and the spread of both as the unit.
+
+    Middle and spread are medians, so that matches far off do not make the others tiny.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (4, n), float64
+        x1 y1 x2 y2, C-contiguous.
+    weight : ndarray of shape (n,), float64
+    middle : ndarray of shape (4,)
+        In pixels.
+    unit : float
+        In pixels.
+    """
+
+    rows: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    unit: float
+
+    @classmethod
+    def of(cls, matches: NDArray[np.float64], weight: NDArray[np.float64]) -> Self:
+        """Scale matches, rows x1 y1 x2 y2 in pixels."""
+        rows = np.ascontiguousarray(matches.T)
+        half = rows.shape[1] // 2
+        middle = np.partition(rows, half, axis=1)[:, half]
+        rows = rows - middle[:, np.newaxis]
+        largest = np.abs(rows).max(axis=0)
+        unit = float(np.partition(largest, half)[half]) or float(largest.max()) or 1.0
+        rows /= unit
+        return cls(rows, weight, middle, unit)
+
+    def subset(self, indices: NDArray[np.int64]) -> Self:
+        """Return some of the matches, in the same coordinates."""
+        return replace(self, rows=self.rows.take(indices, axis=1), weight=self.weight.take(indices))
+
+    def to_pixels(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the homography of pixels for one of these coordinates."""
+        return normalise_homography(self._unscaled2() @ model.reshape(3, 3) @ self._scaling1())
+
+    def from_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the model, of unit norm, for a homography of pixels."""
+        model = np.linalg.inv(self._unscaled2()) @ H @ np.linalg.inv(self._scaling1())
+        return (model / np.linalg.norm(model)).ravel()
+
+    def covariance_to_pixels(
+        self, model: NDArray[np.float64], covariance: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the covariance of the homography of pixels, of unit norm."""
+        by_model = np.kron(self._unscaled2(), self._scaling1().T)
+        h = by_model @ model
+        size = np.linalg.norm(h)
+        h /= size
+        by_model = (by_model - np.outer(h, h @ by_model)) / size
+        return by_model @ covariance @ by_model.T
+
+    def rounding(self) -> float:
+        """Return a distance that rounding of the coordinates, in pixels, does not exceed."""
+        largest = np.abs(self.middle).max() / self.unit + np.abs(self.rows).max()
+        return max(_LEAST_NOISE, 64 * np.finfo(np.float64).eps * float(largest))
+
+    def _scaling1(self) -> NDArray[np.float64]:
+        x, y = self.middle[:2] / self.unit
+        return np.array([[1 / self.unit, 0.0, -x], [0.0, 1 / self.unit, -y], [0.0, 0.0, 1.0]])
+
+    def _unscaled2(self) -> NDArray[np.float64]:
+        x, y = self.middle[2:]
+        return np.array([[self.unit, 0.0, x], [0.0, self.unit, y], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model held to matches.
+
+    Attributes
+    ----------
+    model : ndarray of shape (9,)
+    distances : ndarray of shape (n,)
+        Sampson distances of the matches.
+    information : ndarray of shape (9, 9)
+        Of inliers on the model, for noise of unit variance; of rank 8.
+    noise : float
+        Standard deviation of a coordinate's noise.
+    threshold : float
+        Distance of an inlier.
+    """
+
+    model: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    information: NDArray[np.float64]
+    noise: float
+    threshold: float
+
+    def covariance(self) -> NDArray[np.float64]:
+        """Return the covariance of the model, of rank 8."""
+        axes = self.noise * self.axes()
+        return axes @ axes.T
+
+    def axes(self) -> NDArray[np.float64]:
+        """Return eight columns, the model's uncorrelated deviations for noise of unit variance."""
+        values, axes = np.linalg.eigh(self.information)
+        # What matches do not tell stays as uncertain as rounding lets it be told.
+        values = np.maximum(values[1:], max(values[-1] * _ROUNDING, _TINY))
+        return axes[:, 1:] / np.sqrt(values)
+
+
+class PlanarProblem:
+    """Homographies of matches, for `fastmotion.epipolar.ransac.run_ransac`.
+
+    Parameters
+    ----------
+    matches : ScaledMatches
+        At least four, those to draw from first first.
+    seed : numpy.uint64
+    threshold : float
+        Distance of an inlier, in the unit of the matches.
+    refines : bool, default=True
+        Whether models of samples are refined.
+    """
+
+    sample_size = SAMPLE_SIZE
+
+    def __init__(
+        self, matches: ScaledMatches, seed: np.uint64, threshold: float, *, refines: bool = True
+    ) -> None:
+        self.matches = matches
+        self.threshold = threshold
+        self._seed = seed
+        self._refines = refines
+        order = np.random.default_rng(int(seed)).permutation(len(matches.weight))
+        # What overflows float32 becomes infinite, which is no inlier.
+        with np.errstate(over="ignore"):
+            self._scored = matches.rows.take(order[:_N_SCORED], axis=1).astype(np.float32)
+        self._few = matches
+        if len(order) > _N_REFINED:
+            self._few = matches.subset(order[:_N_REFINED])
+
+    def at(self, threshold: float) -> PlanarProblem:
+        """Return the same problem with another threshold."""
+        other = copy.copy(self)
+        other.threshold = threshold
+        return other
+
+    def search(
+        self,
+        pools: NDArray[np.int64],
+        first_trial: int,
+        models: NDArray[np.float64],
+        gains: NDArray[np.float64],
+    ) -> None:
+        """Make trials; keep models of more gain than those that are there, the best first."""
+        n = self._scored.shape[1]
+        gains *= n
+        planar.search(
+            self.matches.rows,
+            self._scored,
+            pools,
+            self._seed,
+            np.uint64(first_trial),
+            self.threshold,
+            models,
+            gains,
+        )
+        gains /= n
+
+    def refine(self, model: NDArray[np.float64]) -> Candidate:
+        """Improve a model of a sample, or just evaluate it where that is not wanted."""
+        return self._climb(self._few, model, _MAX_STEPS if self._refines else 0)[0]
+
+    def finish(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a model after the last refinement, by all matches."""
+        model = self._climb(self.matches, model, _MAX_STEPS)[0].model
+        return self._climb(self.matches, model, _MAX_STEPS, reach=_REACH)[0].model
+
+    def evaluate(self, model: NDArray[np.float64]) -> Evaluation:
+        """Return what speaks for a model."""
+        _, information = self._climb(self.matches, model, 0)
+        distances = self.distances(model)
+        noise = typical_noise(distances, self.matches.weight, self.threshold)
+        return Evaluation(model, distances, information, noise, self.threshold)
+
+    def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which matches lie within the threshold, in the order in which samples draw."""
+        return self.distances(model) <= self.threshold
+
+    def distances(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the Sampson distances of all matches."""
+        distances = np.empty(len(self.matches.weight))
+        planar.sampson_distances(self.matches.rows, model, distances)
+        return distances
+
+    def _climb(
+        self,
+        matches: ScaledMatches,
+        model: NDArray[np.float64],
+        max_steps: int,
+        reach: float | None = None,
+    ) -> tuple[Candidate, NDArray[np.float64]]:
+        """Return a refined model and the information on it; smoothly, where there is a reach."""
+        model, information = model.copy(), np.empty((9, 9))
+        threshold = self.threshold * (reach or 1.0)
+        cost, n_inliers = planar.refine(
+            matches.rows,
+            matches.weight,
+            threshold,
+            reach is not None,
+            max_steps,
+            model,
+            information,
+        )
+        gain = 1 - cost / (threshold**2 * float(matches.weight.sum()))
+        return Candidate(model, gain, n_inliers / len(matches.weight)), information
+
+
+def typical_noise(
+    distances: NDArray[np.float64], weight: NDArray[np.float64], threshold: float
+) -> float:
+    """Return the standard deviation of a coordinate's noise, from distances below a threshold.
+
+    The mean of their squares tells it: that of a chi-squared variable with two degrees of freedom
+    that ends at the threshold. Where distances look evenly spread over the disc up to there, or
+    none are left to tell, noise is assumed for which the threshold is at `LARGEST_DEVIATION`.
+    """
+    assumed = threshold / LARGEST_DEVIATION
+    is_inlier = distances <= threshold
+    weight = weight[is_inlier]
+    n_left = 2 * float(weight.sum()) - _N_FREE
+    if n_left <= 0:
+        return assumed
+    mean = float(weight @ distances[is_inlier] ** 2) / n_left
+    limit = threshold**2 / 2
+    variance = mean
+    for _ in range(_MAX_STEPS):
+        if not variance < limit:  # the threshold is at 1.4 standard deviations or less
+            return assumed
+        ratio = limit / max(variance, _LEAST_NOISE * limit)
+        before, variance = variance, mean / (1 - ratio / math.expm1(min(ratio, 700.0)))
+        if abs(variance - before) <= _NOISE_TOLERANCE * variance:
+            break
+    return math.sqrt(variance)
+
+
+def is_determined(evaluation: Evaluation, matches: ScaledMatches) -> bool:
+    """Return whether inliers tell where all points around them go.
+
+    That is not so where they lie on a line, or are too few different ones: points as far from
+    their centre as they are, but in other directions, could then go anywhere.
+    """
+    rows = matches.rows[:, evaluation.distances <= evaluation.threshold]
+    if rows.shape[1] < SAMPLE_SIZE:
+        return False
+    centre = rows.mean(axis=1)
+    radius1, radius2 = np.sqrt(
+        2 * ((rows - centre[:, np.newaxis]) ** 2).reshape(2, -1).mean(axis=1)
+    )
+    around = centre[:2] + radius1 * _DIRECTIONS
+    jacobian = transfer_jacobian(evaluation.model.reshape(3, 3), around)
+    noise = max(evaluation.noise, _LEAST_NOISE)
+    spread = noise * np.linalg.norm(jacobian @ evaluation.axes(), axis=(1, 2))
+    return bool((spread < _VAGUE * radius2).all())
+
+
+def least_median(
+    problem: PlanarProblem, seed: np.uint64, n_trials: int, n_jobs: int | None
+) -> tuple[NDArray[np.float64] | None, float]:
+    """Return the model whose distances have the least median, None if there is none.
+
+    The second result is the threshold that belongs to the median (Rousseeuw 1984, "Least median of
+    squares regression").
+    """
+    rows = problem.matches.rows
+    rank = min((rows.shape[1] + SAMPLE_SIZE) // 2, rows.shape[1] - 1)
+
+    def work(first: int) -> tuple[float, NDArray[np.float64] | None]:
+        models = np.empty((min(_CHUNK, n_trials - first), 9))
+        n_models = planar.sample_models(rows, seed, np.uint64(first), models)
+        best: tuple[float, NDArray[np.float64] | None] = (math.inf, None)
+        for model in models[:n_models]:
+            median = float(np.partition(problem.distances(model), rank)[rank])
+            if median < best[0]:
+                best = median, model
+        return best
+
+    results = thread_map(work, range(0, n_trials, _CHUNK), n_jobs=n_jobs)
+    median, model = min(results, key=lambda result: result[0])
+    # Small samples follow the noise: Rousseeuw and Leroy 1987, "Robust regression and outlier
+    # detection", section 5.1.
+    correction = 1 + 5 / max(rows.shape[1] - SAMPLE_SIZE, 1)
+    return model, LARGEST_DEVIATION * correction * median / math.sqrt(_MEDIAN_SQUARE)
+
+
+def trials_for_half(confidence: float) -> int:
+    """Return after how many trials four right matches were drawn where half of all are right."""
+    return math.ceil(math.log1p(-confidence) / math.log1p(-(0.5**SAMPLE_SIZE)))
+
+
+def any_homography(matches: ScaledMatches) -> NDArray[np.float64]:
+    """Return a homography of matches that fit many: the one nearest to a similarity.
+
+    Raises
+    ------
+    ValueError
+        None fits that is invertible.
+    """
+    rows = matches.rows
+    z1, z2 = rows[0] + 1j * rows[1], rows[2] + 1j * rows[3]
+    offset1, offset2 = z1 - z1.mean(), z2 - z2.mean()
+    square = np.vdot(offset1, offset1).real
+    turn = np.vdot(offset1, offset2) / square if square > 0 else 1.0
+    shift = z2.mean() - turn * z1.mean()
+    a, b = turn.real, turn.imag
+    similarity = np.array([a, -b, shift.real, b, a, shift.imag, 0.0, 0.0, 1.0])
+    _, values, right = np.linalg.svd(shorten(planar_equations(rows[:2], rows[2:])))
+    null = right[values <= _NO_EQUATION * values[0]]
+    model = null.T @ (null @ similarity)
+    size = np.linalg.norm(model)
+    if len(null) > 1 and size > 0 and not is_singular(model.reshape(3, 3)):
+        return model / size
+    raise ValueError(
+        "no sample of four matches has an invertible homography that a camera can see: in each, "
+        "three points lie on a line, are the same, or turn the other way in the other image; give "
+        "more matches, better ones, or a larger max_trials"
+    )
+
+
+def run_fixed(
+    problem: PlanarProblem,
+    sampling: Sampling,
+    *,
+    confidence: float,
+    max_trials: int,
+    n_jobs: int | None,
+) -> tuple[NDArray[np.float64] | None, float, int]:
+    """Return a model, None if no sample had one, the problem's threshold and the trials."""
+    best, n_trials = run_ransac(
+        problem, sampling, confidence=confidence, max_trials=max_trials, n_jobs=n_jobs
+    )
+    return (None if best is None else best.model), problem.threshold, n_trials
+
+
+def run_automatic(
+    problem: PlanarProblem,
+    sampling: Sampling,
+    *,
+    confidence: float,
+    max_trials: int,
+    n_jobs: int | None,
+) -> tuple[NDArray[np.float64] | None, float, int]:
+    """Return a model found without a threshold, None if there is none, a threshold and the trials.
+
+    A few thresholds far apart are tried. Of their models the one is taken that chance makes least
+    likely; the threshold then follows from its noise.
+    """
+    best: tuple[float, float, NDArray[np.float64]] | None = None
+    n_trials, limit = 0, max_trials
+    for threshold in _THRESHOLDS:
+        limit = min(limit, (max_trials - n_trials) if best else max_trials // len(_THRESHOLDS))
+        candidate, made = run_ransac(
+            problem.at(threshold), sampling, confidence=confidence, max_trials=limit, n_jobs=n_jobs
+        )
+        n_trials += made
+        if candidate is None:
+            continue
+        distances = problem.distances(candidate.model)
+        score, reach = surprise(distances)
+        if best is None or score < best[0]:
+            best = score, reach, candidate.model
+            better = Candidate(candidate.model, candidate.gain, float((distances <= reach).mean()))
+            needed = sampling.trials_needed(problem.at(reach), better, confidence)
+            limit = int(min(needed + 1, max_trials))
+    if best is None:
+        return None, 0.0, n_trials
+    return *_settle(problem, best[2], best[1]), n_trials
+
+
+def _settle(
+    problem: PlanarProblem, model: NDArray[np.float64], threshold: float
+) -> tuple[NDArray[np.float64], float]:
+    """Return a refined model and a threshold that belongs to its noise."""
+    for _ in range(_MAX_SETTLING):
+        at = problem.at(max(threshold, _LEAST_NOISE))
+        model = at.refine(model).model
+        before, threshold = threshold, LARGEST_DEVIATION * at.evaluate(model).noise
+        if abs(threshold - before) <= 0.01 * before:
+            break
+    return model, max(threshold, _LEAST_NOISE)
+
+
+def surprise(distances: NDArray[np.float64]) -> tuple[float, float]:
+    """Return how unlikely chance makes a model so good, as a logarithm, and the threshold of that.
+
+    The number of models as good that chance would find among matches spread evenly (Moisan, Moulon
+    and Monasse 2012, "Automatic homographic registration of a pair of images, with a contrario
+    elimination of outliers", Image Processing On Line 2, equation 2), least over all thresholds;
+    smaller is better. Distances are in the unit of `ScaledMatches`.
+    """
+    n = len(distances)
+    if n == SAMPLE_SIZE:
+        return 0.0, float(distances.max())
+    ordered = np.maximum(np.sort(distances)[SAMPLE_SIZE:], _LEAST_NOISE)
+    k = np.arange(SAMPLE_SIZE + 1, n + 1)
+    chance = np.log(np.minimum(_SHARE * ordered**2, 1.0))
+    choices = gammaln(n + 1) - gammaln(n - k + 1) - gammaln(k - SAMPLE_SIZE + 1)
+    scores = choices - gammaln(SAMPLE_SIZE + 1) + (k - SAMPLE_SIZE) * chance
+    best = int(np.argmin(scores))
+    return float(scores[best]), float(ordered[best])
