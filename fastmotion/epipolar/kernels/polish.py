@@ -12,9 +12,12 @@ from fastmotion.core.compile import cpu_function, cpu_kernel
 from fastmotion.em.kernels.scalar import exp_of_negative
 
 # Rows of the scratch: the derivatives of the signed Sampson distance by the seven tangent
-# directions, the distance, the logarithm of the leverage, the weight, and the match itself.
-_DISTANCE, _LEVERAGE, _WEIGHT, _MATCH, _COUNTS = 7, 8, 9, 10, 14
-N_ROWS = 15
+# directions, the distance, the weight, the match itself and how many it counts for. Then, of a fit
+# to the other matches: its distance, in units of a right one's standard deviation for unit noise,
+# the logarithm of its leverage, and that of the square of this unit.
+_DISTANCE, _WEIGHT, _MATCH, _COUNTS = 7, 8, 9, 13
+_OUTER_DISTANCE, _LEVERAGE, _LOG_UNIT = 14, 15, 16
+N_ROWS = 17
 
 _N_FREE = 7
 _MOST_STEPS = 3
@@ -32,6 +35,9 @@ _LEAST_SPREAD = np.float64(1e-3)
 # What is left where matches have no noise.
 _LEAST_NOISE = np.float64(1e-12)
 _LEAST_PIVOT = np.float64(1e-14)
+# A match on which a direction of F hangs alone is as far from the others' fit as one may wish.
+_LEAST_LEFT = np.float64(1e-6)
+_LEAST_LEVERAGE = np.float64(1e-300)
 _LOG_ROOT_HALF_PI = 0.5 * np.log(np.pi / 2)
 
 
@@ -175,19 +181,52 @@ def _factor(rows, n, normal):
 
 
 @cpu_function
-def _leverages(rows, n, normal):
-    """Set the logarithms of JᵢᵀCJᵢ, with C the inverse of the normal matrix."""
-    inside = np.empty(_N_FREE)
-    out = rows[_LEVERAGE]
+def _invert(factor, inverse):
+    """Set inverse to that of a lower triangular matrix."""
+    for j in range(_N_FREE):
+        for i in range(_N_FREE):
+            inverse[i, j] = 0.0
+        inverse[j, j] = 1 / factor[j, j]
+        for i in range(j + 1, _N_FREE):
+            total = 0.0
+            for k in range(j, i):
+                total -= factor[i, k] * inverse[k, j]
+            inverse[i, j] = total / factor[i, i]
+
+
+@cpu_function
+def _leverages(inverse, t0, t1, t2, t3, t4, t5, t6, n, out):
+    """Set squared norms of the derivatives in standard deviations of F for unit noise."""
     for i in range(n):
-        total = 0.0
-        for k in range(_N_FREE):
-            part = rows[k, i]
-            for j in range(k):
-                part -= normal[k, j] * inside[j]
-            inside[k] = part / normal[k, k]
-            total += inside[k] * inside[k]
-        out[i] = math.log(max(total, 1e-300))
+        a, b, c, d, e, f, g = t0[i], t1[i], t2[i], t3[i], t4[i], t5[i], t6[i]
+        p = inverse[0, 0] * a
+        total = p * p
+        p = inverse[1, 0] * a + inverse[1, 1] * b
+        total += p * p
+        p = inverse[2, 0] * a + inverse[2, 1] * b + inverse[2, 2] * c
+        total += p * p
+        p = inverse[3, 0] * a + inverse[3, 1] * b + inverse[3, 2] * c + inverse[3, 3] * d
+        total += p * p
+        p = inverse[4, 0] * a + inverse[4, 1] * b + inverse[4, 2] * c + inverse[4, 3] * d
+        p += inverse[4, 4] * e
+        total += p * p
+        p = inverse[5, 0] * a + inverse[5, 1] * b + inverse[5, 2] * c + inverse[5, 3] * d
+        p += inverse[5, 4] * e + inverse[5, 5] * f
+        total += p * p
+        p = inverse[6, 0] * a + inverse[6, 1] * b + inverse[6, 2] * c + inverse[6, 3] * d
+        p += inverse[6, 4] * e + inverse[6, 5] * f + inverse[6, 6] * g
+        out[i] = total + p * p
+
+
+@cpu_function
+def _look_from_outside(weight, distance, n, leverage, outer_distance, log_unit):
+    """Set what a fit to the other matches says of each; leverages become logarithms."""
+    for i in range(n):
+        left = max(1 - weight[i] * leverage[i], _LEAST_LEFT)
+        unit = 1 + leverage[i] / left
+        outer_distance[i] = distance[i] / (left * np.sqrt(unit))
+        log_unit[i] = math.log(unit)
+        leverage[i] = math.log(max(leverage[i] / left, _LEAST_LEVERAGE))
 
 
 @cpu_function(fastmath="reassociate")
@@ -209,12 +248,13 @@ def _moments(weight, count, distance, x, n, of_right, of_wrong):
 
 
 @cpu_function
-def _weigh(count, distance, x, n, constant, half_precision, m1, h1, m0, h0, weight):
+def _weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0, weight):
     """Set the weights: probabilities of being right, times the counts."""
     for i in range(n):
         from1, from0 = x[i] - m1, x[i] - m0
         odds = (
             constant
+            - 0.5 * unit[i]
             - half_precision * distance[i] * distance[i]
             - h1 * from1 * from1
             + h0 * from0 * from0
@@ -227,7 +267,7 @@ def _weigh(count, distance, x, n, constant, half_precision, m1, h1, m0, h0, weig
 def _estimate_mixture(rows, n, noise, window):
     """Set weights by expectation and maximisation; return the standard deviation of the noise."""
     weight, count = rows[_WEIGHT], rows[_COUNTS]
-    distance, x = rows[_DISTANCE], rows[_LEVERAGE]
+    distance, x, unit = rows[_OUTER_DISTANCE], rows[_LEVERAGE], rows[_LOG_UNIT]
     of_right, of_wrong = np.empty(4), np.empty(4)
     last = 0.0
     for _ in range(_MOST_PASSES):
@@ -252,7 +292,7 @@ def _estimate_mixture(rows, n, noise, window):
             + 0.5 * math.log(v0 / v1)
         )  # fmt: skip
         _weigh(
-            count, distance, x, n, constant, 0.5 / (noise * noise),
+            count, distance, x, unit, n, constant, 0.5 / (noise * noise),
             m1, 0.5 / v1, m0, 0.5 / v0, weight,
         )  # fmt: skip
     return noise
@@ -324,7 +364,8 @@ def polish(matches, counts, F, noise, width, most_rounds, probability, rows, cho
     F, nine numbers of unit norm, changes in place. ``width`` is that of the window in standard
     deviations of the noise, and ``rows`` and ``chosen`` are scratch with a column for each match.
     """
-    normal, basis, cofactors = np.empty((7, 7)), np.empty((7, 9)), np.empty(9)
+    normal, inverse = np.empty((7, 7)), np.empty((7, 7))
+    basis, cofactors = np.empty((7, 9)), np.empty(9)
     n = 0
     for _round in range(most_rounds):
         window = width * noise
@@ -335,7 +376,15 @@ def polish(matches, counts, F, noise, width, most_rounds, probability, rows, cho
         _weigh_by_distance(rows, n, noise)
         if not _factor(rows, n, normal):
             return 0.0
-        _leverages(rows, n, normal)
+        _invert(normal, inverse)
+        _leverages(
+            inverse, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], n,
+            rows[_LEVERAGE],
+        )  # fmt: skip
+        _look_from_outside(
+            rows[_WEIGHT], rows[_DISTANCE], n,
+            rows[_LEVERAGE], rows[_OUTER_DISTANCE], rows[_LOG_UNIT],
+        )  # fmt: skip
         noise = _estimate_mixture(rows, n, noise, window)
         if noise == 0.0:
             return 0.0
