@@ -212,6 +212,8 @@ class RobustFits:
             left_out.add(peers.SKIMAGE)
         if self.in_batch or self.n_matches > 10_000:
             left_out |= {name for name, method in METHODS.items() if method.is_slow}
+        if self.n_matches > 10_000:
+            left_out.add(peers.ACCURATE)  # it ends the process (OpenCV 5.0)
         if self.in_batch:
             left_out.add(OURS_PROSAC)
         return tuple(name for name in METHODS if name not in left_out)
