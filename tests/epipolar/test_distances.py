@@ -5,6 +5,7 @@ import pytest
 
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar.distances import sampson_distance, symmetric_epipolar_distance
+from fastmotion.epipolar.kernels.scalar import sampson_terms
 from tests.reference.triangulation import foot, nearest_match
 
 SIDEWAYS = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y1 = y2
@@ -30,6 +31,21 @@ def test_symmetric_distance_is_that_of_both_lines(view):
         expected.append(np.sqrt(away1 @ away1 + away2 @ away2))
     np.testing.assert_allclose(
         symmetric_epipolar_distance(view.F, view.matches), expected, rtol=1e-9
+    )
+
+
+def test_kernels_have_the_same_formula(view):
+    terms = np.array([sampson_terms(*view.F.ravel(), *match) for match in view.matches])
+    residual, a2, b2, a1, b1 = np.abs(terms).T
+    np.testing.assert_allclose(
+        sampson_distance(view.F, view.matches),
+        residual / np.sqrt(a1**2 + b1**2 + a2**2 + b2**2),
+        rtol=1e-9,
+    )
+    np.testing.assert_allclose(
+        symmetric_epipolar_distance(view.F, view.matches),
+        residual * np.sqrt(1 / (a1**2 + b1**2) + 1 / (a2**2 + b2**2)),
+        rtol=1e-9,
     )
 
 
