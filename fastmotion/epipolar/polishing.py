@@ -62,7 +62,7 @@ def polish_fundamental(
         About the standard deviation of the noise of a coordinate of right matches, pixels; half
         the threshold of the search is near enough.
     sample_weight : array_like of shape (n,), default=None
-        Not negative; a weight of 2 counts as two equal matches.
+        Not negative: how much each match counts.
 
     Returns
     -------

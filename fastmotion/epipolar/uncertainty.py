@@ -49,6 +49,9 @@ _NEAR_EPIPOLE = 8.0
 # Relative length of a line's normal below which the point is the epipole, but for rounding.
 _NO_NORMAL = 1e-13
 
+# Relative to the largest coordinate: a spread below this is rounding.
+_COINCIDENT = 1e-13
+
 _PLANE = np.diag([1.0, 1.0, 0.0])
 
 
@@ -474,7 +477,7 @@ def _normalisation(
         raise ValueError("sample_weight and probability must not be zero for all matches")
     mean = weight @ matches / total
     spread = np.sqrt(weight @ (matches - mean) ** 2 / total).max()
-    if not spread:
+    if spread <= _COINCIDENT * np.abs(matches).max():
         raise ValueError("the matches leave F undetermined: they all coincide")
 
     def to(centre: NDArray[np.float64]) -> NDArray[np.float64]:
