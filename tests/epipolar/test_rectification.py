@@ -43,9 +43,9 @@ def grid_of(size, n=9):
     return np.stack(np.meshgrid(*(np.linspace(0, s, n) for s in size)), axis=-1).reshape(-1, 2)
 
 
-def distortion(H, size):
+def distortion(H, size, n=9):
     """Return the root of the mean square of log stretches, from finite differences."""
-    points, step = grid_of(size), 1e-3
+    points, step = grid_of(size, n), 1e-3
     columns = [
         (to_pixels(H, points + offset) - to_pixels(H, points - offset)) / (2 * step)
         for offset in (np.array([step, 0]), np.array([0, step]))
@@ -95,10 +95,10 @@ def test_the_least_distorted_pair_is_found(seed):
     pair = rectify_view(view)
 
     def cost(H1, H2):
-        return sum(distortion(H, view.image_size) ** 2 for H in (H1, H2))
+        return sum(distortion(H, view.image_size, n=5) ** 2 for H in (H1, H2))
 
     least = cost(pair.H1, pair.H2)
-    for bend in (-3e-5, 3e-5):  # a projective map that keeps rows rows, alike in both images
+    for bend in (-3e-6, 3e-6):  # a projective map that keeps rows rows, alike in both images
         change = np.eye(3)
         change[2, 1] = bend
         others = []
@@ -164,6 +164,19 @@ def test_cameras_see_what_the_homographies_show(seed):
         np.testing.assert_allclose(expected[:, :2] / expected[:, 2:], pixels, atol=1e-6)
     disparity = rectified[:, 0] - rectified[:, 2]
     np.testing.assert_allclose(pair.K[0, 0] * pair.baseline / disparity, seen1[:, 2], rtol=1e-6)
+
+
+def test_cameras_are_turned_alike():
+    """Which of the cameras is the first does not matter."""
+    view = general_view(7)
+    pair = rectify_cameras_of(view)
+    back = rectify_cameras(
+        view.K2, view.R.T, -view.R.T @ view.t, view.K1, image_size=view.image_size
+    )
+    np.testing.assert_allclose(back.R1, pair.R2, atol=1e-12)
+    np.testing.assert_allclose(back.R2, pair.R1, atol=1e-12)
+    np.testing.assert_allclose(back.H1, pair.H2, atol=1e-9)
+    assert back.baseline == pytest.approx(-pair.baseline)
 
 
 @pytest.mark.parametrize("t", [[-1.0, 0, 0], [1.0, 0, 0]])
