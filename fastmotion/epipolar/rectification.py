@@ -156,7 +156,7 @@ def rectify(
     unit = 0.5 * float(np.hypot(*sizes[0]))
     frames = [_centred_frame(size, unit) for size in sizes]
     pencil = _Pencil.of(normalise_fundamental(F), frames, sizes)
-    H1, H2 = pencil.homographies(pencil.best_direction()[np.newaxis])[:, 0]
+    H1, H2 = pencil.homographies(np.array([pencil.best_direction()]))[:, 0]
     H1, H2 = (np.diag([unit, unit, 1.0]) @ H @ frame for H, frame in zip((H1, H2), frames))
     # The centres are at 0, but for the row of that of image 2. Rows move alike in both images,
     # columns so that the median disparity is zero.
@@ -311,8 +311,8 @@ class _Pencil:
         grids = tuple(_map(frame, _grid(size)) for frame, size in zip(frames, sizes))
         return cls((lines1, lines2), (grids[0], grids[1]))
 
-    def best_direction(self) -> NDArray[np.float64]:
-        """Return the direction of least distortion."""
+    def best_direction(self) -> float:
+        """Return the angle of the direction of least distortion."""
         angles = np.pi / _N_DIRECTIONS * np.arange(_N_DIRECTIONS)
         costs = self.distortion(angles)
         best = int(np.argmin(costs))
@@ -325,10 +325,10 @@ class _Pencil:
             method="bounded",
             options={"xatol": 1e-8},
         )
-        return np.array(refined.x if refined.fun < costs[best] else angles[best])
+        return float(refined.x if refined.fun < costs[best] else angles[best])
 
     def distortion(self, angles: NDArray) -> NDArray[np.float64]:
-        """Return the mean square of the logarithms of stretches, infinite if a line is crossed."""
+        """Return mean squares of logarithms of stretches; infinite where an image is not whole."""
         return sum(
             (_log_stretch(H, grid) for H, grid in zip(self.homographies(angles), self.grids)),
             start=np.zeros(len(angles)),
