@@ -1,5 +1,6 @@
 """Two-view geometry: fundamental matrices and homographies from matches, with uncertainty."""
 
+from fastmotion.epipolar._fundamental import FundamentalMatrix
 from fastmotion.epipolar._homography import Homography
 from fastmotion.epipolar.cameras import (
     RelativePose,
@@ -30,6 +31,7 @@ from fastmotion.epipolar.rectification import (
 __all__ = [
     "DegenerateMatchesWarning",
     "FailedFit",
+    "FundamentalMatrix",
     "Homography",
     "Rectification",
     "RectifiedCameras",

@@ -23,7 +23,7 @@ _FAR_OFF = 1e6
 
 @dataclass(frozen=True)
 class CentredMatches:
-    """Matches less their mean, divided by one scale: distances scale, and nothing else changes.
+    """Matches less their medians, divided by one scale: distances scale, nothing else changes.
 
     Attributes
     ----------
@@ -51,12 +51,16 @@ class CentredMatches:
         weight: NDArray[np.float64] | None,
         rng: np.random.Generator,
     ) -> Self:
-        """Centre matches in pixels."""
+        """Centre matches in pixels.
+
+        Medians, so that matches far off do not make all others one point.
+        """
         n = len(matches)
-        centre = matches.mean(axis=0)
+        centre = np.partition(matches, n // 2, axis=0)[n // 2]
         centred = matches - centre
-        spread = float(np.sqrt(np.mean(centred * centred)))
-        scale = 1 / spread if spread > 0 else 1.0
+        offsets = np.abs(centred).max(axis=1)
+        spread = float(np.partition(offsets, n // 2)[n // 2]) or float(offsets.max()) or 1.0
+        scale = 1 / spread
         centred *= scale
         if weight is None:
             weight = np.ones(n)
@@ -81,7 +85,9 @@ class CentredMatches:
     @cached_property
     def scored(self) -> NDArray[np.float32]:
         """Points of shape (4, n_padded) to score models with."""
-        return _padded(self.matches[self.order], _FAR_OFF).astype(np.float32)
+        # What overflows float32 becomes infinite, which gains nothing.
+        with np.errstate(over="ignore"):
+            return _padded(self.matches[self.order], _FAR_OFF).astype(np.float32)
 
     @cached_property
     def refined(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,13 +111,20 @@ class CentredMatches:
         model = (to2.T @ F @ to1).ravel()
         return model / np.linalg.norm(model)
 
+    def planar_to_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a homography of pixels, not normalised."""
+        to1, to2 = self._transforms
+        return np.linalg.solve(to2, H @ to1)
+
     @property
     def _transforms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         s = self.scale
         x1, y1, x2, y2 = self.centre
-        return tuple(
-            np.array([[s, 0, -s * x], [0, s, -s * y], [0, 0, 1]]) for x, y in ((x1, y1), (x2, y2))
-        )
+        return _scaling(s, x1, y1), _scaling(s, x2, y2)
+
+
+def _scaling(scale: float, x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[scale, 0.0, -scale * x], [0.0, scale, -scale * y], [0.0, 0.0, 1.0]])
 
 
 def _padded(rows: NDArray[np.float64], fill: float) -> NDArray[np.float64]:

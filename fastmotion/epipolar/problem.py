@@ -15,9 +15,9 @@ __all__ = ["FundamentalProblem"]
 # A model of seven noisy matches is off by more than the threshold in most places: its inliers at
 # this multiple of it lead it to those of the threshold itself.
 _WIDER = 3.0
-_WIDE_STEPS, _STEPS = 4, 10
-_TOLERANCE = 1e-4
-_LAST_STEPS, _LAST_TOLERANCE = 30, 1e-9
+_WIDE_STEPS, _STEPS = 3, 6
+_TOLERANCE = 1e-3
+_LAST_STEPS, _LAST_TOLERANCE = 10, 1e-4
 
 
 class FundamentalProblem:
@@ -32,6 +32,11 @@ class FundamentalProblem:
     seed : numpy.uint64
     refines : bool
         Whether models of samples are improved.
+
+    Attributes
+    ----------
+    threshold : float
+        In the unit of the coordinates.
     """
 
     def __init__(
@@ -46,11 +51,22 @@ class FundamentalProblem:
         self.matches = matches
         self.sample_size = sample_size
         self._seed = seed
-        self._inverse_threshold = 1 / (threshold * matches.scale) ** 2
+        self.threshold = threshold * matches.scale
+        self._inverse_threshold = 1 / self.threshold**2
         self._refines = refines
         # Made here, once, rather than by several threads at a time.
         self._scored = matches.scored
         self._points, self._weight = matches.refined
+
+    def among(self, is_kept: NDArray[np.bool_]) -> FundamentalProblem:
+        """Return the same problem for some of the matches."""
+        return FundamentalProblem(
+            self.matches.subset(is_kept),
+            self.threshold / self.matches.scale,
+            sample_size=self.sample_size,
+            seed=self._seed,
+            refines=self._refines,
+        )
 
     def search(
         self,
@@ -75,6 +91,15 @@ class FundamentalProblem:
             gains,
         )
         gains /= n
+
+    def sample_models(self, pools: NDArray[np.int64], first_trial: int) -> NDArray[np.float64]:
+        """Return the models of trials, of shape (n_models, 9)."""
+        models = np.empty((3 * len(pools), 9))
+        matches = as_kernel_input(self.matches.matches)
+        n_models = cpu.sample_models(
+            self._seed, first_trial, pools, self.sample_size, matches, models
+        )
+        return models[:n_models]
 
     def score(self, models: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean gains of models of shape (n_models, 9)."""

@@ -77,6 +77,38 @@ def _keep(f, gain, models, gains):
         models[place, c] = f[c]
 
 
+@cpu_function
+def new_scratch(size):
+    """Return indices and coordinates of samples, their models, and which of these are kept."""
+    return (
+        np.empty((size, LANES), np.int64),
+        np.empty((size, 4, LANES)),
+        np.empty((3, 9, LANES)),
+        np.empty(LANES, np.bool_),
+    )
+
+
+@cpu_function
+def _draw_models(seed, first_trial, pools, matches, scratch, drawn):
+    """Set the first rows of drawn to models of random samples, of unit norm; return how many."""
+    indices, samples, models, is_oriented = scratch
+    draw_samples(seed, first_trial, pools, len(matches), indices)
+    load_samples(matches, indices, samples)
+    models_of_samples(samples, models)
+    n_drawn = 0
+    for k in range(3 if len(indices) == 7 else 1):
+        keep_oriented(models[k], samples, is_oriented)
+        for lane in range(len(pools)):
+            if is_oriented[lane]:
+                squares = 0.0
+                for c in range(9):
+                    squares += models[k, c, lane] * models[k, c, lane]
+                for c in range(9):
+                    drawn[n_drawn, c] = models[k, c, lane] / math.sqrt(squares)
+                n_drawn += 1
+    return n_drawn
+
+
 @cpu_kernel
 def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold, models, gains):
     """Try the fundamental matrices of random samples and keep the models of most gain.
@@ -105,42 +137,53 @@ def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold
     gains : float64 array of shape (n_kept,)
         Summed over the matches scored. A model is kept if it has more than is there.
     """
-    indices = np.empty((size, LANES), np.int64)
-    samples = np.empty((size, 4, LANES))
-    candidates = np.empty((3, 9, LANES))
-    is_oriented = np.empty(LANES, np.bool_)
-    f = np.empty(9)
+    scratch = new_scratch(size)
+    drawn = np.empty((3 * LANES, 9))
     single = np.empty(9, np.float32)
     last = len(gains) - 1
-    n_models = 3 if size == 7 else 1
     for first in range(0, len(pools), LANES):
-        n_lanes = min(LANES, len(pools) - first)
-        draw_samples(seed, first_trial + first, pools[first : first + n_lanes], len(matches), indices)
-        load_samples(matches, indices, samples)
-        models_of_samples(samples, candidates)
-        for k in range(n_models):
-            keep_oriented(candidates[k], samples, is_oriented)
-            for lane in range(n_lanes):
-                if is_oriented[lane]:
-                    squares = 0.0
-                    for c in range(9):
-                        squares += candidates[k, c, lane] * candidates[k, c, lane]
-                    for c in range(9):
-                        f[c] = candidates[k, c, lane] / math.sqrt(squares)
-                        single[c] = f[c]
-                    gain = _gain(single, points, n, inverse_threshold, gains[last])
-                    if gain > gains[last]:
-                        _keep(f, gain, models, gains)
+        block = pools[first : first + LANES]
+        n_drawn = _draw_models(seed, first_trial + first, block, matches, scratch, drawn)
+        for k in range(n_drawn):
+            for c in range(9):
+                single[c] = drawn[k, c]
+            gain = _gain(single, points, n, inverse_threshold, gains[last])
+            if gain > gains[last]:
+                _keep(drawn[k], gain, models, gains)
+
+
+@cpu_kernel
+def sample_models(seed, first_trial, pools, size, matches, models):
+    """Set models to those of random samples, and return how many there are.
+
+    The arguments are those of `search`; models of shape (3 n_trials, 9) holds them all.
+    """
+    scratch = new_scratch(size)
+    drawn = np.empty((3 * LANES, 9))
+    n_models = 0
+    for first in range(0, len(pools), LANES):
+        block = pools[first : first + LANES]
+        n_drawn = _draw_models(seed, first_trial + first, block, matches, scratch, drawn)
+        for k in range(n_drawn):
+            for c in range(9):
+                models[n_models, c] = drawn[k, c]
+            n_models += 1
+    return n_models
 
 
 @cpu_kernel
 def score(models, points, n, inverse_threshold, gains):
-    """Set the summed gains of models of shape (n_models, 9); the rest is as for `search`."""
+    """Set the summed gains of models of shape (n_models, 9); the rest is as for `search`.
+
+    Those that cannot come near half of the best one before them get less than is theirs.
+    """
     single = np.empty(9, np.float32)
+    best = 0.0
     for k in range(len(models)):
         for c in range(9):
             single[c] = models[k, c]
-        gains[k] = _gain(single, points, n, inverse_threshold, 0.0)
+        gains[k] = _gain(single, points, n, inverse_threshold, 0.5 * best)
+        best = max(best, gains[k])
 
 
 @cpu_kernel

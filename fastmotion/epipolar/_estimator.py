@@ -1,0 +1,329 @@
+"""What estimators of two-view geometry have in common: checks, batches, inliers, scores."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+
+from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.parallel import thread_map
+from fastmotion.core.random import new_seed
+from fastmotion.core.validation import Interval, Options, StrOptions, fit_context
+from fastmotion.em.fitted import unchanged_by_errors
+from fastmotion.epipolar.checks import check_matches
+from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
+from fastmotion.linear._checks import as_finite
+from fastmotion.linear._normal_equations import check_weight
+
+__all__ = ["MatchData", "TwoViewEstimator", "mean_gain"]
+
+# The frames between a warning and the caller of `fit`: fit itself and scikit-learn's wrapper.
+_CALLER = 3
+
+
+@dataclass(frozen=True)
+class MatchData:
+    """What is fitted, checked.
+
+    Attributes
+    ----------
+    matches : ndarray of shape (n, 4)
+        Those of positive weight, the best first where they have a quality.
+    weight : ndarray of shape (n,)
+        Its mean is 1.
+    has_quality : bool
+    given : ndarray of shape (n_valid, 4)
+        All that are finite.
+    is_valid : ndarray of shape (n_given,), bool
+    order : ndarray of shape (n,)
+        Which of the given ones ``matches`` are.
+    """
+
+    matches: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    has_quality: bool
+    given: NDArray[np.float64]
+    is_valid: NDArray[np.bool_]
+    order: NDArray[np.int64]
+
+
+class TwoViewEstimator(BaseEstimator):
+    """Base of `FundamentalMatrix` and `Homography`: a model of matches, and distances from it."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "residual_threshold": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+        "max_trials": [Interval(Integral, 1, None, closed="left")],
+        "local_optimization": ["boolean"],
+        "nan_policy": [StrOptions({"raise", "omit"})],
+        "random_state": ["random_state", Options(np.random.Generator, set())],
+        "n_jobs": [Integral, None],
+        "device": [str, Device, None],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        quality: ArrayLike | None = None,
+    ) -> Self:
+        """Estimate the model of the matches between two images.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_matches, 4), or (n_matches, 2) with ``y``
+            Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1.
+        y : array_like of shape (n_matches, 2), default=None
+            The points of image 2.
+        sample_weight : array_like of shape (n_matches,), default=None
+            How much each match counts in refinement; those of weight 0 take no part in the fit.
+        quality : array_like of shape (n_matches,), default=None
+            Larger is better: the best matches are drawn first (PROSAC).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            An argument does not hold real numbers.
+        ValueError
+            A shape or parameter is wrong, a number is NaN or infinite, matches are too few, or no
+            model fits any sample of them.
+        RuntimeError
+            The device is not available.
+
+        Warns
+        -----
+        DegenerateMatchesWarning
+            The matches leave the model undetermined: ``degeneracy_`` says why.
+        """
+        with unchanged_by_errors(self):
+            device = str(resolve_device(self.device, X))
+            self._fit(
+                X, y, sample_weight, quality, new_seed(self.random_state), self.n_jobs, device
+            )
+        if self.degeneracy_ != "none":
+            reason = self._describe(self.degeneracy_)
+            warnings.warn(reason, DegenerateMatchesWarning, stacklevel=_CALLER)
+        return self
+
+    def fit_batch(
+        self,
+        matches: Sequence[ArrayLike],
+        *,
+        sample_weight: Sequence[ArrayLike | None] | None = None,
+        quality: Sequence[ArrayLike | None] | None = None,
+    ) -> list[Self | FailedFit]:
+        """Estimate the models of many pairs of images, in parallel.
+
+        Parameters
+        ----------
+        matches : sequence of array_like of shape (n_matches, 4)
+            Of each pair.
+        sample_weight, quality : sequence of array_like of shape (n_matches,) or None, default=None
+            Of each pair, as for `fit`.
+
+        Returns
+        -------
+        list
+            For each pair a fitted clone of this estimator, or a `FailedFit`, which is false and
+            tells the reason.
+
+        Raises
+        ------
+        ValueError
+            A parameter is wrong, or there are not as many weights or qualities as pairs.
+        RuntimeError
+            The device is not available.
+
+        Warns
+        -----
+        DegenerateMatchesWarning
+            The matches of some pairs leave the model undetermined.
+        """
+        self._validate_params()
+        device = str(resolve_device(self.device))
+        weights = _one_each(sample_weight, len(matches), "sample_weight")
+        qualities = _one_each(quality, len(matches), "quality")
+        pairs = [
+            (clone(self), *pair, new_seed(self.random_state))
+            for pair in zip(matches, weights, qualities)
+        ]
+
+        def work(pair: Any) -> Self | FailedFit:
+            model, X, weight, order, seed = pair
+            try:
+                model._fit(X, None, weight, order, seed, 1, device)
+            except (TypeError, ValueError) as error:
+                return FailedFit(str(error))
+            return model
+
+        fits = thread_map(work, pairs, n_jobs=self.n_jobs)
+        vague = [i for i, fit in enumerate(fits) if fit and fit.degeneracy_ != "none"]
+        if vague:
+            warnings.warn(
+                f"the matches of pairs {vague} leave their models undetermined: degeneracy_ says "
+                "why; others fit as well. Add matches elsewhere",
+                DegenerateMatchesWarning,
+                stacklevel=2,
+            )
+        return fits
+
+    def predict(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.bool_]:
+        """Return which matches are within the threshold.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_matches, 4), or (n_matches, 2) with ``y``
+            Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1.
+        y : array_like of shape (n_matches, 2), default=None
+            The points of image 2.
+
+        Returns
+        -------
+        ndarray of shape (n_matches,), bool
+        """
+        distances = self.score_samples(X, y)
+        return distances <= self.residual_threshold_
+
+    def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the Sampson distances of matches.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_matches,), float64
+            Pixels; NaN for matches that ``nan_policy="omit"`` leaves out.
+        """
+        check_is_fitted(self)
+        matches, is_valid = check_matches(X, y, nan_policy=self.nan_policy)
+        distances = np.full(len(is_valid), np.nan)
+        distances[is_valid] = self._distances(matches)
+        return distances
+
+    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
+        """Return the mean gain of matches, as ``score_``.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `predict`.
+
+        Returns
+        -------
+        float
+            From 0 to 1; higher is better.
+        """
+        distances = self.score_samples(X, y)
+        return mean_gain(distances[~np.isnan(distances)], self.residual_threshold_)
+
+    @property
+    @abstractmethod
+    def _min_matches(self) -> int:
+        """The fewest matches that a fit takes."""
+
+    @abstractmethod
+    def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
+        """Set the model, ``residual_threshold_`` and what else comes with it."""
+
+    @abstractmethod
+    def _distances(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the Sampson distances of matches, pixels."""
+
+    @abstractmethod
+    def _describe(self, degeneracy: str) -> str:
+        """Return what to tell users whose matches leave the model undetermined."""
+
+    def _fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        quality: ArrayLike | None,
+        seed: np.uint64,
+        n_jobs: int | None,
+        device: str,
+    ) -> None:
+        """Fit without a warning."""
+        if device != "cpu":
+            raise RuntimeError(
+                "two-view geometry runs on the CPU in this version; pass device='cpu' and host "
+                "arrays"
+            )
+        self.device_ = device
+        data = self._check(X, y, sample_weight, quality)
+        self._estimate(data, seed, n_jobs)
+        distances = self._distances(data.given)
+        self.inlier_mask_ = np.zeros(len(data.is_valid), bool)
+        self.inlier_mask_[data.is_valid] = distances <= self.residual_threshold_
+        self.n_inliers_ = int(np.count_nonzero(self.inlier_mask_))
+        self.score_ = mean_gain(distances, self.residual_threshold_)
+        self.n_features_in_ = 4 if y is None else 2
+
+    def _check(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        quality: ArrayLike | None,
+    ) -> MatchData:
+        least = self._min_matches
+        given, is_valid = check_matches(X, y, nan_policy=self.nan_policy, min_matches=least)
+        order = np.arange(len(given))
+        weight = np.ones(len(given))
+        if sample_weight is not None:
+            weight = check_weight(sample_weight, len(is_valid), "sample_weight")[is_valid]
+            order = np.flatnonzero(weight)
+            if len(order) < least:
+                raise ValueError(
+                    f"sample_weight must be positive for at least {least} matches, got {len(order)}"
+                )
+        if quality is not None:
+            ranks = as_finite(quality, "quality", (1,))
+            if len(ranks) != len(is_valid):
+                raise ValueError(
+                    f"quality must have one entry per match, {len(is_valid)}, got {len(ranks)}"
+                )
+            order = order[np.argsort(-ranks[is_valid][order], kind="stable")]
+        is_all = quality is None and len(order) == len(given)
+        matches = given if is_all else given[order]
+        weight = weight[order]
+        return MatchData(
+            matches, weight / weight.mean(), quality is not None, given, is_valid, order
+        )
+
+
+def mean_gain(distances: NDArray[np.float64], threshold: float) -> float:
+    """Return the mean of ``max(0, 1 - d² / threshold²)``."""
+    return float(np.maximum(0.0, 1.0 - (distances / threshold) ** 2).mean())
+
+
+def _one_each(
+    values: Sequence[ArrayLike | None] | None, n: int, name: str
+) -> Sequence[ArrayLike | None]:
+    if values is None:
+        return [None] * n
+    if len(values) != n:
+        raise ValueError(f"{name} must have one entry per pair, {n}, got {len(values)}")
+    return values

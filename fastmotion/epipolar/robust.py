@@ -1,0 +1,259 @@
+"""The robust fit of a fundamental matrix: samples, planes, polish, and the threshold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmotion.epipolar.coordinates import CentredMatches
+from fastmotion.epipolar.degeneracy import find_plane, resolve_plane
+from fastmotion.epipolar.estimation import normalise_fundamental
+from fastmotion.epipolar.median import least_median
+from fastmotion.epipolar.polishing import PolishedFundamental, polish_fundamental
+from fastmotion.epipolar.problem import FundamentalProblem
+from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
+
+__all__ = ["LARGEST_DEVIATION", "RobustSettings", "fit_robust"]
+
+# A distance in standard deviations that 99 % of right matches keep to.
+LARGEST_DEVIATION = 2.576
+
+# The first threshold that "auto" tries, as a share of the spread of coordinates, and what it tries
+# next while noise looks larger than this share of it.
+_FIRST_THRESHOLD, _NEXT_THRESHOLD = 0.01, 4.0
+_PLAUSIBLE_NOISE = 0.6
+# A search with a threshold of so many times what noise asks for is repeated with that.
+_TOO_WIDE = 2.0
+_MOST_SEARCHES = 4
+# Of a fundamental matrix.
+_N_FREE = 7
+# Distances are not told apart below this share of the spread.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class RobustSettings:
+    """Parameters of `FundamentalMatrix` that the search takes; ``n_jobs`` is that of one call."""
+
+    sample_size: int
+    confidence: float
+    max_trials: int
+    handles_planes: bool
+    refines: bool
+    takes_median: bool
+    seed: np.uint64
+    n_jobs: int | None
+
+
+@dataclass(frozen=True)
+class RobustFit:
+    """What a search found.
+
+    Attributes
+    ----------
+    F : ndarray of shape (3, 3)
+        In pixels.
+    probability : ndarray of shape (n,)
+        That each match is right.
+    noise_scale : float
+        Standard deviation of a coordinate of right matches, pixels.
+    threshold : float
+        Pixels.
+    n_trials : int
+    may_be_planar : bool
+        Whether a plane may hold so many right matches that F is undetermined.
+    """
+
+    F: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    noise_scale: float
+    threshold: float
+    n_trials: int
+    may_be_planar: bool = True
+
+
+def fit_robust(
+    pixels: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    threshold: float | None,
+    settings: RobustSettings,
+    *,
+    is_progressive: bool,
+) -> RobustFit | None:
+    """Return the best fundamental matrix found, None if no sample had one.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, 4)
+        The best first, if progressive.
+    weight : ndarray of shape (n,)
+    threshold : float or None
+        Pixels; None finds it.
+    settings : RobustSettings
+    is_progressive : bool
+    """
+    rng = np.random.default_rng(int(settings.seed))
+    matches = CentredMatches.of_pixels(pixels, weight, rng)
+    sampling = Sampling(matches.n, settings.sample_size, is_progressive)
+    search = _Search(pixels, matches, sampling, settings, rng)
+    if settings.takes_median:
+        return search.run_median()
+    if threshold is not None:
+        return search.run(threshold)
+    return _fit_unknown_threshold(search)
+
+
+def _fit_unknown_threshold(search: _Search) -> RobustFit | None:
+    """Search with a guess of the threshold, and again where the noise found belies it."""
+    spread = 1 / search.matches.scale
+    threshold = _FIRST_THRESHOLD * spread
+    fit = None
+    for _ in range(_MOST_SEARCHES):
+        again = search.run(threshold)
+        if again is None:
+            break
+        fit = again
+        wanted = max(LARGEST_DEVIATION * fit.noise_scale, _ROUNDING * spread)
+        if fit.noise_scale > _PLAUSIBLE_NOISE * threshold:
+            threshold *= _NEXT_THRESHOLD
+        elif threshold > _TOO_WIDE * wanted:
+            threshold = wanted
+        else:
+            break
+    return None if fit is None else replace(fit, threshold=wanted)
+
+
+def _trials_for_half(settings: RobustSettings) -> int:
+    """Return after how many trials one has drawn right matches only where half of all are right."""
+    success = 0.5**settings.sample_size
+    return math.ceil(math.log1p(-settings.confidence) / math.log1p(-success))
+
+
+class _Search:
+    """Searches of one set of matches, with any threshold."""
+
+    def __init__(
+        self,
+        pixels: NDArray[np.float64],
+        matches: CentredMatches,
+        sampling: Sampling,
+        settings: RobustSettings,
+        rng: np.random.Generator,
+    ) -> None:
+        self._pixels = pixels
+        self.matches = matches
+        self._sampling = sampling
+        self._settings = settings
+        self._rng = rng
+
+    def run(self, threshold: float) -> RobustFit | None:
+        """Search with a threshold in pixels."""
+        settings = self._settings
+        problem = self._problem(self.matches, threshold)
+        best, n_trials = run_ransac(
+            problem,
+            self._sampling,
+            confidence=settings.confidence,
+            max_trials=settings.max_trials,
+            n_jobs=settings.n_jobs,
+        )
+        if best is None:
+            return None
+        if not settings.refines:
+            return self._unpolished(problem, problem.finish(best.model), n_trials)
+        plane = find_plane(problem, best, settings.seed)
+        is_handled = plane is not None and settings.handles_planes
+        if plane is not None and is_handled:
+            best = resolve_plane(problem, best, plane, self._rng)
+        polished = self._polish(problem, best.model)
+        if polished is None:
+            return self._unpolished(problem, problem.finish(best.model), n_trials)
+        if is_handled:
+            polished = self._resolve_again(polished)
+        return RobustFit(
+            polished.F,
+            polished.probability,
+            polished.noise_scale,
+            threshold,
+            n_trials,
+            may_be_planar=plane is not None,
+        )
+
+    def run_median(self) -> RobustFit | None:
+        """Search the model whose squared distances have the least median (Rousseeuw 1984)."""
+        settings = self._settings
+        problem = self._problem(self.matches, _FIRST_THRESHOLD / self.matches.scale)
+        n_trials = min(settings.max_trials, _trials_for_half(settings))
+        found = least_median(problem, self._sampling, n_trials, settings.n_jobs)
+        if found is None:
+            return None
+        model, noise = found
+        noise = max(noise, _ROUNDING)
+        problem = self._problem(self.matches, LARGEST_DEVIATION * noise / self.matches.scale)
+        polished = self._polish(problem, model) if settings.refines else None
+        if polished is None:
+            return self._unpolished(problem, problem.finish(model), n_trials)
+        threshold = LARGEST_DEVIATION * max(polished.noise_scale, _ROUNDING / self.matches.scale)
+        return RobustFit(
+            polished.F, polished.probability, polished.noise_scale, threshold, n_trials
+        )
+
+    def _problem(self, matches: CentredMatches, threshold: float) -> FundamentalProblem:
+        settings = self._settings
+        return FundamentalProblem(
+            matches,
+            threshold,
+            sample_size=settings.sample_size,
+            seed=settings.seed,
+            refines=settings.refines,
+        )
+
+    def _resolve_again(self, polished: PolishedFundamental) -> PolishedFundamental:
+        """Look for a better epipole where wrong matches no longer have a say.
+
+        Where little speaks for an epipole, few wrong matches that lie near their lines by chance
+        speak louder; polishing has told them by their leverage.
+        """
+        is_right = polished.probability > 0.5
+        if np.count_nonzero(is_right) < self._settings.sample_size:
+            return polished
+        threshold = LARGEST_DEVIATION * polished.noise_scale
+        problem = self._problem(
+            self.matches.subset(is_right), max(threshold, _ROUNDING / self.matches.scale)
+        )
+        start = problem.refine(self.matches.from_pixels(polished.F))
+        plane = find_plane(problem, start, self._settings.seed)
+        if plane is None:
+            return polished
+        best = resolve_plane(problem, start, plane, self._rng)
+        return self._polish(problem, best.model) or polished
+
+    def _polish(
+        self, problem: FundamentalProblem, model: NDArray[np.float64]
+    ) -> PolishedFundamental | None:
+        """Polish a model of a problem among all matches; None if they do not allow it."""
+        matches = self.matches
+        F = matches.to_pixels(problem.finish(model).model)
+        noise = problem.threshold / matches.scale / 2
+        try:
+            return polish_fundamental(F, self._pixels, noise, sample_weight=matches.weight)
+        except ValueError:
+            return None
+
+    def _unpolished(self, problem: FundamentalProblem, best: Candidate, n_trials: int) -> RobustFit:
+        """Return a model as it is, its inliers all right."""
+        matches = self.matches
+        squares = problem.squares(best.model)
+        is_inlier = squares <= problem.threshold**2
+        left = max(float(matches.weight[is_inlier].sum()) - _N_FREE, 1.0)
+        noise = float(np.sqrt(matches.weight[is_inlier] @ squares[is_inlier] / left))
+        return RobustFit(
+            normalise_fundamental(matches.to_pixels(best.model)),
+            is_inlier.astype(float),
+            noise / matches.scale,
+            problem.threshold / matches.scale,
+            n_trials,
+        )
