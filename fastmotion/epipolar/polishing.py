@@ -87,9 +87,11 @@ def polish_fundamental(
     depth jumped, so that it has a large leverage on the weak directions of F: a few such matches
     among a thousand spoil F, and its covariance more so, and no threshold on distances removes
     them. Here the distances of right matches are normal and those of wrong ones uniform within a
-    window, and the leverages of both are log-normal, each with parameters of their own. The
-    mixture is estimated by expectation and maximisation [1]_, and F by Gauss-Newton steps of the
-    Sampson distances weighted by the probabilities, in turn.
+    window, and the leverages of both are log-normal, each with parameters of their own; those of
+    wrong ones are told by the matches outside the window, too. Distance and leverage are those of a
+    fit to the other matches, which a match cannot pull towards itself. The mixture is estimated by
+    expectation and maximisation [1]_, and F by Gauss-Newton steps of the Sampson distances weighted
+    by the probabilities, in turn.
 
     References
     ----------

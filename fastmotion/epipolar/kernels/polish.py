@@ -21,7 +21,7 @@ N_ROWS = 17
 
 _N_FREE = 7
 _MOST_STEPS = 3
-_MOST_PASSES = 30
+_MOST_PASSES = 8
 # Estimates of the mixture are taken as final when the noise and the share of right matches change
 # less, which is well below their own uncertainty.
 _TOLERANCE = np.float64(1e-3)
@@ -31,6 +31,8 @@ _LAST_STEP = np.float64(1e-3)
 # Leverages of wrong matches are drawn to those of right ones by so many matches, so that the
 # variance of two or three is not taken at its word; and their logarithms vary by this at least.
 _DRAWN = np.float64(3.0)
+# What leverages wrong matches have is told by about as many, at most, from outside the window too.
+_MOST_FAR = 128
 _LEAST_SPREAD = np.float64(1e-3)
 # What is left where matches have no noise.
 _LEAST_NOISE = np.float64(1e-12)
@@ -264,7 +266,7 @@ def _weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0
 
 
 @cpu_function
-def _estimate_mixture(rows, n, noise, window):
+def _estimate_mixture(rows, n, far, noise, window):
     """Set weights by expectation and maximisation; return the standard deviation of the noise."""
     weight, count = rows[_WEIGHT], rows[_COUNTS]
     distance, x, unit = rows[_OUTER_DISTANCE], rows[_LEVERAGE], rows[_LOG_UNIT]
@@ -283,10 +285,10 @@ def _estimate_mixture(rows, n, noise, window):
         last = share
         m1 = of_right[2] / right
         v1 = max(of_right[3] / right - m1 * m1, 0.0) + _LEAST_SPREAD
-        # Sums about m1, so that the drawn ones are zero.
-        m0 = (of_wrong[2] + _DRAWN * m1) / (wrong + _DRAWN)
-        square = of_wrong[3] + _DRAWN * (v1 + m1 * m1)
-        v0 = max(square / (wrong + _DRAWN) - m0 * m0, 0.0) + _LEAST_SPREAD
+        n_wrong = wrong + far[0] + _DRAWN
+        m0 = (of_wrong[2] + far[1] + _DRAWN * m1) / n_wrong
+        square = of_wrong[3] + far[2] + _DRAWN * (v1 + m1 * m1)
+        v0 = max(square / n_wrong - m0 * m0, 0.0) + _LEAST_SPREAD
         constant = (
             math.log(right / max(wrong, 0.5)) - math.log(noise / window) - _LOG_ROOT_HALF_PI
             + 0.5 * math.log(v0 / v1)
@@ -343,11 +345,62 @@ def _gather(matches, counts, F, window, rows, chosen):
 
 
 @cpu_function
-def _look(F, basis, rows, n):
+def _gather_far(matches, counts, F, window, rows, n):
+    """Copy matches outside the window, moved onto their lines in image 2, to the columns from n on.
+
+    That is where the wrong matches within the window come from. Return how many they are.
+    """
+    n_all = matches.shape[1]
+    found = 0
+    for i in range(0, n_all, 1 + n_all // _MOST_FAR):
+        a, b, c, d = matches[0, i], matches[1, i], matches[2, i], matches[3, i]
+        u = F[0] * a + F[1] * b + F[2]
+        v = F[3] * a + F[4] * b + F[5]
+        p = F[0] * c + F[3] * d + F[6]
+        q = F[1] * c + F[4] * d + F[7]
+        error = c * u + d * v + F[6] * a + F[7] * b + F[8]
+        across = u * u + v * v
+        if (
+            counts[i] > 0
+            and across > 0
+            and error * error >= window * window * (across + p * p + q * q)
+        ):
+            rows[_MATCH, n + found], rows[_MATCH + 1, n + found] = a, b
+            rows[_MATCH + 2, n + found] = c - u * error / across
+            rows[_MATCH + 3, n + found] = d - v * error / across
+            found += 1
+    return found
+
+
+@cpu_function
+def _look(F, basis, rows, start, stop):
+    columns = rows[:, start:stop]
     _linearise(
-        F, basis, rows[_MATCH], rows[_MATCH + 1], rows[_MATCH + 2], rows[_MATCH + 3], n,
-        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[_DISTANCE],
+        F, basis, columns[_MATCH], columns[_MATCH + 1], columns[_MATCH + 2], columns[_MATCH + 3],
+        stop - start, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5],
+        columns[6], columns[_DISTANCE],
     )  # fmt: skip
+
+
+@cpu_function
+def _weigh_leverages(inverse, rows, start, stop):
+    columns = rows[:, start:stop]
+    _leverages(
+        inverse, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5],
+        columns[6], stop - start, columns[_LEVERAGE],
+    )  # fmt: skip
+
+
+@cpu_function
+def _sum_logarithms(leverage, n, sums):
+    """Set the sums over wrong matches from far ones: their number, x and x², x a logarithm."""
+    sums[0] = n
+    sums[1] = 0.0
+    sums[2] = 0.0
+    for i in range(n):
+        x = math.log(max(leverage[i], _LEAST_LEVERAGE))
+        sums[1] += x
+        sums[2] += x * x
 
 
 @cpu_function
@@ -365,27 +418,26 @@ def polish(matches, counts, F, noise, width, most_rounds, probability, rows, cho
     deviations of the noise, and ``rows`` and ``chosen`` are scratch with a column for each match.
     """
     normal, inverse = np.empty((7, 7)), np.empty((7, 7))
-    basis, cofactors = np.empty((7, 9)), np.empty(9)
+    basis, cofactors, far = np.empty((7, 9)), np.empty(9), np.empty(3)
     n = 0
     for _round in range(most_rounds):
         window = width * noise
         n = _gather(matches, counts, F, window, rows, chosen)
         if n <= _N_FREE or not _tangent(F, cofactors, basis):
             return 0.0
-        _look(F, basis, rows, n)
+        n_far = _gather_far(matches, counts, F, window, rows, n)
+        _look(F, basis, rows, 0, n + n_far)
         _weigh_by_distance(rows, n, noise)
         if not _factor(rows, n, normal):
             return 0.0
         _invert(normal, inverse)
-        _leverages(
-            inverse, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], n,
-            rows[_LEVERAGE],
-        )  # fmt: skip
+        _weigh_leverages(inverse, rows, 0, n + n_far)
+        _sum_logarithms(rows[_LEVERAGE, n:], n_far, far)
         _look_from_outside(
             rows[_WEIGHT], rows[_DISTANCE], n,
             rows[_LEVERAGE], rows[_OUTER_DISTANCE], rows[_LOG_UNIT],
         )  # fmt: skip
-        noise = _estimate_mixture(rows, n, noise, window)
+        noise = _estimate_mixture(rows, n, far, noise, window)
         if noise == 0.0:
             return 0.0
         first = 0.0
@@ -395,7 +447,7 @@ def polish(matches, counts, F, noise, width, most_rounds, probability, rows, cho
             gain = _step(rows, n, normal, basis, F, cofactors)
             if not _tangent(F, cofactors, basis):
                 return 0.0
-            _look(F, basis, rows, n)
+            _look(F, basis, rows, 0, n)
             if step == 0:
                 first = gain
             if gain < _LAST_STEP * noise * noise:
