@@ -26,7 +26,10 @@ def _number_or_auto(text: str) -> float | str:
 
 # Options that are parameters of the estimators; those that are not given are None.
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    "--method": {"metavar": "NAME", "help": "ransac, lmeds, eight_point or seven_point; dlt for H (ransac)"},
+    "--method": {
+        "metavar": "NAME",
+        "help": "ransac, lmeds, eight_point or seven_point; dlt for H (ransac)",
+    },
     "--minimal": {
         "choices": ("seven_point", "eight_point"),
         "help": "solver of random samples (seven_point)",

@@ -55,7 +55,8 @@ class EpipolarDisplay:
     inliers : array-like of bool of shape (n,), default=None
         Which matches obey F; None takes them all as inliers.
     covariance : array-like of shape (9, 9), default=None
-        Of ``F.ravel()`` at unit norm; without it there are no bands.
+        Of ``F.ravel()`` at unit norm; without it, or where it is infinite because matches leave F
+        undetermined, there are no bands.
     noise_scale : float, default=None
         What bands hold: with the standard deviation of a coordinate in pixels, the measured partner
         of a measured point; with 0.0, the true partner; with None, the whole true line.
@@ -432,9 +433,9 @@ class EpipolarDisplay:
         probability: float | None,
     ) -> NDArray[np.float64]:
         """Return the outlines of the bands around the lines of points, (m, n, 2), if any."""
-        from fastmotion.epipolar.uncertainty import EpipolarBand, epipolar_band
+        from fastmotion.epipolar import EpipolarBand, epipolar_band
 
-        if probability is None or self.covariance is None:
+        if probability is None or self.covariance is None or np.isinf(self.covariance).any():
             return np.empty((0, 0, 2))
         band = epipolar_band(
             points,
@@ -453,7 +454,7 @@ class EpipolarDisplay:
         return np.concatenate([first, second[:, ::-1]], axis=1) + origin
 
     def _draw_epipoles(self, F: NDArray[np.float64], frames: list[_Frame]) -> None:
-        from fastmotion.epipolar.lines import epipoles
+        from fastmotion.epipolar import epipoles
 
         self.epipoles_: list[Any] = []
         for ax, frame, (x, y, w) in zip(self.ax_, frames, epipoles(F)):
@@ -544,7 +545,7 @@ def _line_colors(n_lines: int) -> list[str]:
 def _find_lines(
     points: NDArray[np.float64], F: NDArray[np.float64], image: int
 ) -> NDArray[np.float64]:
-    from fastmotion.epipolar.lines import epipolar_lines
+    from fastmotion.epipolar import epipolar_lines
 
     with warnings.catch_warnings():
         # An epipole has no line, which the picture shows well enough.

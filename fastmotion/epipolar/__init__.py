@@ -12,6 +12,7 @@ from fastmotion.epipolar.cameras import (
     triangulate,
 )
 from fastmotion.epipolar.distances import sampson_distance, symmetric_epipolar_distance
+from fastmotion.epipolar.estimation import eight_point, seven_point
 from fastmotion.epipolar.lines import epipolar_lines, epipolar_pencil, epipoles
 from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
 from fastmotion.epipolar.planes import (
@@ -27,28 +28,42 @@ from fastmotion.epipolar.rectification import (
     rectify,
     rectify_cameras,
 )
+from fastmotion.epipolar.uncertainty import (
+    EpipolarBand,
+    epipolar_band,
+    epipole_covariance,
+    fundamental_covariance,
+    line_covariance,
+)
 
 __all__ = [
     "DegenerateMatchesWarning",
+    "EpipolarBand",
     "FailedFit",
     "FundamentalMatrix",
     "Homography",
     "Rectification",
     "RectifiedCameras",
     "RelativePose",
+    "eight_point",
+    "epipolar_band",
     "epipolar_lines",
     "epipolar_pencil",
+    "epipole_covariance",
     "epipoles",
     "essential_from_fundamental",
+    "fundamental_covariance",
     "fundamental_from_cameras",
     "fundamental_from_projections",
     "homography_from_points",
+    "line_covariance",
     "planar_sampson_distance",
     "projections_from_cameras",
     "recover_pose",
     "rectify",
     "rectify_cameras",
     "sampson_distance",
+    "seven_point",
     "symmetric_epipolar_distance",
     "transfer_covariance",
     "transfer_distance",

@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 from fastmotion.datasets import make_two_view
 from fastmotion.display import EpipolarDisplay
 from fastmotion.display.epipolar_display import _clip_lines, _Frame, _spread
-from fastmotion.epipolar.lines import epipoles
-from fastmotion.epipolar.uncertainty import epipolar_band, fundamental_covariance
+from fastmotion.epipolar import epipolar_band, epipoles, fundamental_covariance
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("agg")
@@ -185,6 +184,8 @@ def test_bands_are_drawn_on_request(view):
     assert [len(bands) for bands in display.plot(points=2).bands_] == [2, 2]
     assert display.plot(points=2, probability=None).bands_ == [[], []]
     assert EpipolarDisplay(view.F, view.matches).plot(points=2).bands_ == [[], []]
+    unknown = EpipolarDisplay(view.F, view.matches, covariance=np.full((9, 9), np.inf))
+    assert unknown.plot(points=2).bands_ == [[], []]
 
 
 def test_epipoles_are_drawn_where_they_are_in_view():
