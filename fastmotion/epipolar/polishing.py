@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.compile import as_kernel_input, register_warmup
+from fastmotion.core.compile import register_warmup
 from fastmotion.epipolar.checks import check_fundamental, check_matches
+from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.estimation import normalise_fundamental
 from fastmotion.epipolar.kernels import polish as kernels
 from fastmotion.linear._normal_equations import check_weight
 
-__all__ = ["PolishedFundamental", "polish_fundamental"]
+__all__ = ["PolishedFundamental", "polish_centred", "polish_fundamental"]
 
 # Twelve standard deviations around an epipolar line hold enough wrong matches to tell how dense
 # they are, where they matter, and few enough to look as if they were spread evenly.
@@ -21,6 +22,8 @@ _WINDOW = 12.0
 # Two or three rounds are enough from a good start. Where right matches are few and the start is
 # poor, more rounds find others of them.
 _MOST_ROUNDS = 30
+# Degrees of freedom of a fundamental matrix.
+_N_FREE = 7
 
 
 @dataclass(frozen=True)
@@ -109,45 +112,62 @@ def polish_fundamental(
     """
     F = check_fundamental(F)
     matches, _ = check_matches(matches, min_matches=8, name="matches")
-    counts = np.ones(len(matches))
+    weight = np.ones(len(matches))
     if sample_weight is not None:
-        counts = as_kernel_input(check_weight(sample_weight, len(matches), "sample_weight"))
+        weight = check_weight(sample_weight, len(matches), "sample_weight")
+        if not weight.any():
+            raise ValueError("sample_weight must not be zero for all matches")
     if not noise_scale > 0 or not np.isfinite(noise_scale):
         raise ValueError(f"noise_scale must be positive and finite, got {noise_scale}")
-    centre = matches.mean(axis=0)
-    columns = np.ascontiguousarray((matches - centre).T)
-    scale = 1 / (np.sqrt(np.einsum("in,in->i", columns, columns).max() / len(matches)) or 1.0)
-    columns *= scale
-    # Homogeneous pixels of centred and scaled points, up to a factor.
-    back1, back2 = (_shift(middle * scale, scale) for middle in centre.reshape(2, 2))
-    work = back2.T @ F @ back1
-    work /= np.linalg.norm(work)
-    probability = np.empty(len(matches))
-    noise = kernels.polish(
-        columns,
-        counts,
-        work.reshape(9),
-        float(noise_scale) * scale,
-        _WINDOW,
-        _MOST_ROUNDS,
-        probability,
-        np.empty((kernels.N_ROWS, len(matches))),
-        np.empty(len(matches), np.int64),
-    )
-    n_effective = float(counts @ probability) if noise else 0.0
-    if not n_effective > 7 or not np.isfinite(work).all():
+    centred = CentredMatches.of_pixels(matches, weight, np.random.default_rng(0))
+    polished = polish_centred(centred, centred.from_pixels(F), noise_scale * centred.scale)
+    if polished is None:
         raise ValueError(
             "too few matches seem right to refine F: more than 7 in general position are needed "
             f"near their epipolar lines, with a noise of about {noise_scale} px"
         )
-    there1, there2 = (_shift(-middle, 1 / scale) for middle in centre.reshape(2, 2))
-    refined = normalise_fundamental(there2.T @ work @ there1)
-    noise *= np.sqrt(n_effective / (n_effective - 7)) / scale
-    return PolishedFundamental(refined, probability, float(noise))
+    return polished
 
 
-def _shift(by: NDArray[np.float64], last: float) -> NDArray[np.float64]:
-    return np.array([[1.0, 0.0, by[0]], [0.0, 1.0, by[1]], [0.0, 0.0, last]])
+def polish_centred(
+    matches: CentredMatches, model: NDArray[np.float64], noise: float
+) -> PolishedFundamental | None:
+    """Do what `polish_fundamental` does, but for matches, a matrix and noise in their coordinates.
+
+    Parameters
+    ----------
+    matches : CentredMatches
+    model : ndarray of shape (9,)
+        Of unit norm.
+    noise : float
+
+    Returns
+    -------
+    PolishedFundamental or None
+        In pixels. None if too few matches seem right.
+    """
+    points, counts = matches.all
+    model = model.copy()
+    n_columns = points.shape[1]
+    probability = np.empty(n_columns)
+    noise = kernels.polish(
+        points,
+        counts,
+        model,
+        float(noise),
+        _WINDOW,
+        _MOST_ROUNDS,
+        probability,
+        np.empty((kernels.N_ROWS, n_columns)),
+        np.empty(n_columns, np.int64),
+    )
+    left = float(counts @ probability) - _N_FREE if noise else 0.0
+    if not left > 0 or not np.isfinite(model).all():
+        return None
+    # The kernel's noise is the root mean square distance.
+    noise *= np.sqrt((left + _N_FREE) / left) / matches.scale
+    F = normalise_fundamental(matches.to_pixels(model))
+    return PolishedFundamental(F, probability[: matches.n], float(noise))
 
 
 def _warm_up() -> None:

@@ -124,7 +124,9 @@ def test_order_shift_and_scale_do_not_matter(rng):
     polished = polish_fundamental(F, view.matches, 1.0)
     order = rng.permutation(len(view.matches))
     other = polish_fundamental(-7 * F, view.matches[order], 1.0)
-    assert_allclose(other.probability, polished.probability[order], atol=1e-6)
+    # Not all of the matches far from their lines are looked at, and others in another order.
+    assert_allclose(other.probability, polished.probability[order], atol=0.1)
+    assert other.noise_scale == pytest.approx(polished.noise_scale, rel=0.01)
     to_pixels = np.array([[10.0, 0, 300], [0, 10, -500], [0, 0, 1]])
     moved = polish_fundamental(
         to_pixels.T @ F @ to_pixels, (view.matches - [300, -500, 300, -500]) / 10, 0.1
@@ -139,7 +141,8 @@ def test_matches_of_weight_zero_are_out(rng):
     F, is_in = start_near(view, rng), weight > 0
     weighted = polish_fundamental(F, view.matches, 1.0, sample_weight=weight)
     alone = polish_fundamental(F, view.matches[is_in], 1.0, sample_weight=weight[is_in])
-    assert_allclose(weighted.F, alone.F, atol=1e-9)
+    # Not all of the matches far from their lines are looked at, and others among fewer.
+    assert_allclose(weighted.probability[is_in], alone.probability, atol=0.2)
     assert not weighted.probability[~is_in].any()
 
 
@@ -178,7 +181,7 @@ def test_arguments_stay_as_they_are(rng):
         (lambda F, m: polish_fundamental(F, m, 0.0), "positive"),
         (lambda F, m: polish_fundamental(F, m, np.nan), "positive"),
         (lambda F, m: polish_fundamental(F, m, 1.0, sample_weight=-m[:, 0]), "not be negative"),
-        (lambda F, m: polish_fundamental(F, m, 1.0, sample_weight=0 * m[:, 0]), "too few matches"),
+        (lambda F, m: polish_fundamental(F, m, 1.0, sample_weight=0 * m[:, 0]), "zero for all"),
         (lambda F, m: polish_fundamental(F, m, 1e-9), "too few matches"),
         (lambda F, m: polish_fundamental(F, m[[0] * 20], 1.0), "too few matches"),
         (lambda F, m: polish_fundamental(np.ones((3, 3)), m, 1.0), "too few matches"),
