@@ -31,6 +31,8 @@ _MOST_ROUNDING = 1e-3
 _LEAST_SPREAD = 1e-100
 # Where only matrices of rank 1 fit, the second singular value becomes this share of the first.
 _LEAST_RATIO = 1e-8
+# A third singular value above this is more than the rounding of the entries of a unit matrix.
+_ROUNDED_RANK = 1e-15
 # A cubic's value that rounding explains, relative to the sum of its terms' magnitudes.
 _ZERO_VALUE = 1e-14
 # Which of many solutions is taken does not depend on how a null space is spanned: it comes from
@@ -309,7 +311,11 @@ class _Design:
         left, values, right = np.linalg.svd(member)
         values[1] = max(values[1], _LEAST_RATIO * values[0])
         member = (left[:, :2] * values[:2]) @ right[:2]
-        return normalise_fundamental(self.to_normalised2.T @ member @ self.to_normalised1)
+        F = normalise_fundamental(self.to_normalised2.T @ member @ self.to_normalised1)
+        # Where terms cancel, as with points far from the origin, rounding raises the rank.
+        if np.linalg.svd(F, compute_uv=False)[2] > _ROUNDED_RANK:
+            F = normalise_fundamental(nearest_rank2(F))
+        return F
 
 
 def _precision(matches: ArrayLike) -> float:
