@@ -2,72 +2,42 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import Device, resolve_device
-from fastmotion.core.parallel import thread_map
-from fastmotion.core.random import new_seed
-from fastmotion.core.validation import Interval, Options, StrOptions, fit_context
-from fastmotion.em.fitted import unchanged_by_errors
+from fastmotion.core.device import Device
+from fastmotion.core.validation import StrOptions
 from fastmotion.epipolar import planes
-from fastmotion.epipolar.checks import check_matches, check_points
-from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
+from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
+from fastmotion.epipolar.checks import check_points
 from fastmotion.epipolar.planar_fit import (
+    COARSE,
     LARGEST_DEVIATION,
     SAMPLE_SIZE,
+    Evaluation,
     PlanarProblem,
     ScaledMatches,
-    any_homography,
     is_determined,
     least_median,
     run_automatic,
     run_fixed,
     trials_for_half,
+    undetermined_model,
 )
 from fastmotion.epipolar.ransac import Sampling
-from fastmotion.linear._checks import as_finite
-from fastmotion.linear._normal_equations import check_weight
+
+__all__ = ["Homography"]
 
 # A threshold beyond all distances, by a factor.
 _EVERYTHING = 1e3
-# The stack of a call of `fit`: its own frame and that of its decorator.
-_CALLER = 3
-
 _DEGENERATE = (
     "the matches leave the homography undetermined (degeneracy_ is 'points'): the points of its "
     "inliers lie on a line, or too few of them differ; others fit as well. Add matches elsewhere"
 )
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What is fitted, checked.
-
-    Attributes
-    ----------
-    matches : ndarray of shape (n, 4)
-        Those of positive weight, the best first where they have a quality.
-    weight : ndarray of shape (n,)
-    has_quality : bool
-    given : ndarray of shape (n_valid, 4)
-        All that are finite.
-    is_valid : ndarray of shape (n_given,), bool
-    """
-
-    matches: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    has_quality: bool
-    given: NDArray[np.float64]
-    is_valid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -76,7 +46,8 @@ class _Found:
 
     Attributes
     ----------
-    model : ndarray of shape (9,)
+    model : ndarray of shape (9,) or None
+        None if no sample had a model.
     problem : PlanarProblem
         With the threshold of what tells of the model.
     threshold : float
@@ -84,13 +55,13 @@ class _Found:
     n_trials : int
     """
 
-    model: NDArray[np.float64]
+    model: NDArray[np.float64] | None
     problem: PlanarProblem
     threshold: float
     n_trials: int
 
 
-class Homography(BaseEstimator):
+class Homography(TwoViewEstimator):
     """The homography between two views of a plane, or of a camera that only turns.
 
     Random samples of four matches give models; those that most matches obey are refined, and the
@@ -133,7 +104,7 @@ class Homography(BaseEstimator):
         Mean over matches of ``max(0, 1 - d² / threshold²)``, d the Sampson distance: from 0 to 1,
         higher is better.
     n_trials_ : int
-        Samples that were drawn.
+        Samples that were drawn; 1 for "dlt", which takes all matches for one.
     n_inliers_ : int
         Their number.
     covariance_ : ndarray of shape (9, 9), float64
@@ -184,16 +155,9 @@ class Homography(BaseEstimator):
     array([[130., 100.]])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TwoViewEstimator._parameter_constraints,
         "method": [StrOptions({"ransac", "lmeds", "dlt"})],
-        "residual_threshold": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "confidence": [Interval(Real, 0, 1, closed="neither")],
-        "max_trials": [Interval(Integral, 1, None, closed="left")],
-        "local_optimization": ["boolean"],
-        "nan_policy": [StrOptions({"raise", "omit"})],
-        "random_state": ["random_state", np.random.Generator],
-        "n_jobs": [Integral, None],
-        "device": [str, Options(Device, {Device("cpu")}), None],
     }
 
     H_: NDArray[np.float64]
@@ -220,165 +184,6 @@ class Homography(BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        sample_weight: ArrayLike | None = None,
-        quality: ArrayLike | None = None,
-    ) -> Self:
-        """Estimate the homography.
-
-        Parameters
-        ----------
-        X : array_like of shape (n_matches, 4), or (n_matches, 2) with ``y``
-            Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1.
-        y : array_like of shape (n_matches, 2), default=None
-            The points of image 2.
-        sample_weight : array_like of shape (n_matches,), default=None
-            How much each match counts in refinement; those of weight 0 take no part in the fit.
-        quality : array_like of shape (n_matches,), default=None
-            Larger is better: the best matches are drawn first (PROSAC).
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError
-            An argument does not hold real numbers.
-        ValueError
-            A shape or parameter is wrong, a number is NaN or infinite, there are fewer than 4
-            matches, or no invertible homography fits any four.
-        RuntimeError
-            The device is not available.
-
-        Warns
-        -----
-        DegenerateMatchesWarning
-            The inliers leave the homography undetermined.
-        """
-        with unchanged_by_errors(self):
-            self._fit(X, y, sample_weight, quality, new_seed(self.random_state), self.n_jobs)
-        if self.degeneracy_ != "none":
-            warnings.warn(_DEGENERATE, DegenerateMatchesWarning, stacklevel=_CALLER)
-        return self
-
-    def fit_batch(
-        self,
-        matches: Sequence[ArrayLike],
-        *,
-        sample_weight: Sequence[ArrayLike | None] | None = None,
-        quality: Sequence[ArrayLike | None] | None = None,
-    ) -> list[Homography | FailedFit]:
-        """Estimate the homographies of many pairs of images, in parallel.
-
-        Parameters
-        ----------
-        matches : sequence of array_like of shape (n_matches, 4)
-            Of each pair.
-        sample_weight, quality : sequence of array_like of shape (n_matches,) or None, default=None
-            Of each pair, as for `fit`.
-
-        Returns
-        -------
-        list
-            For each pair a fitted clone of this estimator, or a `FailedFit`, which is false and
-            tells the reason.
-
-        Raises
-        ------
-        ValueError
-            A parameter is wrong, or there are not as many weights or qualities as pairs.
-
-        Warns
-        -----
-        DegenerateMatchesWarning
-            The inliers of some pairs leave the homography undetermined.
-        """
-        self._validate_params()
-        pairs = [
-            (pair, weight, order, clone(self), new_seed(self.random_state))
-            for pair, weight, order in zip(
-                matches,
-                _one_each(sample_weight, len(matches), "sample_weight"),
-                _one_each(quality, len(matches), "quality"),
-            )
-        ]
-        device = str(resolve_device(self.device))
-
-        def work(pair: Any) -> Homography | FailedFit:
-            X, weight, order, model, seed = pair
-            try:
-                model._fit(X, None, weight, order, seed, 1, device)
-            except (TypeError, ValueError) as error:
-                return FailedFit(str(error))
-            return model
-
-        fits = thread_map(work, pairs, n_jobs=self.n_jobs)
-        vague = [
-            i
-            for i, fit in enumerate(fits)
-            if isinstance(fit, Homography) and fit.degeneracy_ != "none"
-        ]
-        if vague:
-            warnings.warn(f"pairs {vague}: {_DEGENERATE}", DegenerateMatchesWarning, stacklevel=2)
-        return fits
-
-    def predict(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.bool_]:
-        """Return which matches are within the threshold.
-
-        Parameters
-        ----------
-        X : array_like of shape (n_matches, 4), or (n_matches, 2) with ``y``
-            Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1.
-        y : array_like of shape (n_matches, 2), default=None
-            The points of image 2.
-
-        Returns
-        -------
-        ndarray of shape (n_matches,), bool
-        """
-        return self.score_samples(X, y) <= self.residual_threshold_
-
-    def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the Sampson distances of matches.
-
-        Parameters
-        ----------
-        X, y : array_like
-            As for `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_matches,), float64
-            Pixels; NaN for matches that ``nan_policy="omit"`` leaves out.
-        """
-        check_is_fitted(self)
-        matches, is_valid = check_matches(X, y, nan_policy=self.nan_policy)
-        distances = np.full(len(is_valid), np.nan)
-        distances[is_valid] = planes.sampson_distances(self.H_, matches)
-        return distances
-
-    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
-        """Return the mean gain of matches, as ``score_``.
-
-        Parameters
-        ----------
-        X, y : array_like
-            As for `predict`.
-
-        Returns
-        -------
-        float
-            From 0 to 1; higher is better.
-        """
-        distances = self.score_samples(X, y)
-        return _mean_gain(distances[~np.isnan(distances)], self.residual_threshold_)
 
     def transform(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return where points of image 1 lie in image 2.
@@ -427,72 +232,33 @@ class Homography(BaseEstimator):
         check_is_fitted(self)
         return planes.transfer_covariance(self.H_, self.covariance_, points)
 
-    def _fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-        quality: ArrayLike | None,
-        seed: np.uint64,
-        n_jobs: int | None,
-        device: str | None = None,
-    ) -> None:
-        """Fit without a warning."""
-        self.device_ = device or str(resolve_device(self.device, X))
-        if self.device_ != "cpu":
-            raise RuntimeError(
-                "homographies are fitted on the CPU in this version; pass device='cpu' and host "
-                "arrays"
-            )
-        data = self._check(X, y, sample_weight, quality)
+    @property
+    def _min_matches(self) -> int:
+        return SAMPLE_SIZE
+
+    def _distances(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
+        return planes.sampson_distances(self.H_, matches)
+
+    def _describe(self, degeneracy: str) -> str:
+        return _DEGENERATE
+
+    def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
         scaled = ScaledMatches.of(data.matches, data.weight)
         found = self._find(data, scaled, seed, n_jobs)
-        model, problem = found.model, found.problem
-        if self.local_optimization and self.method != "dlt":
-            model = problem.finish(model)
-        evaluation = problem.evaluate(model)
-        self.H_ = scaled.to_pixels(model)
-        self.covariance_ = scaled.covariance_to_pixels(model, evaluation.covariance())
+        evaluation = self._evaluate(found)
+        is_known = evaluation is not None and is_determined(evaluation, scaled)
+        if evaluation is None or not is_known:
+            found = self._coarser(found)
+            evaluation = undetermined_model(found.problem, evaluation)
+        self.H_ = scaled.to_pixels(evaluation.model)
+        self.covariance_ = scaled.covariance_in_pixels(evaluation)
         self.noise_scale_ = evaluation.noise * scaled.unit
         self.residual_threshold_ = found.threshold
         self.n_trials_ = found.n_trials
-        self.degeneracy_ = "none" if is_determined(evaluation, scaled) else "points"
-        distances = planes.sampson_distances(self.H_, data.given)
-        self.inlier_mask_ = np.zeros(len(data.is_valid), bool)
-        self.inlier_mask_[data.is_valid] = distances <= found.threshold
-        self.n_inliers_ = int(np.count_nonzero(self.inlier_mask_))
-        self.score_ = _mean_gain(distances, found.threshold)
-        self.n_features_in_ = 4 if y is None else 2
-
-    def _check(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-        quality: ArrayLike | None,
-    ) -> _Data:
-        given, is_valid = check_matches(X, y, nan_policy=self.nan_policy, min_matches=SAMPLE_SIZE)
-        matches, weight = given, np.ones(len(given))
-        order: NDArray[np.float64] | None = None
-        if quality is not None:
-            order = _one_per_match(as_finite(quality, "quality", (1,)), is_valid, "quality")
-        if sample_weight is not None:
-            weight = check_weight(sample_weight, len(is_valid), "sample_weight")[is_valid]
-            counts = weight > 0
-            matches, weight = matches[counts], weight[counts]
-            order = order if order is None else order[counts]
-            if len(matches) < SAMPLE_SIZE:
-                raise ValueError(
-                    f"sample_weight must be positive for at least {SAMPLE_SIZE} matches, got "
-                    f"{len(matches)}"
-                )
-        if order is not None:
-            best_first = np.argsort(-order, kind="stable")
-            matches, weight = matches[best_first], weight[best_first]
-        return _Data(matches, weight / weight.mean(), order is not None, given, is_valid)
+        self.degeneracy_ = "none" if is_known else "points"
 
     def _find(
-        self, data: _Data, scaled: ScaledMatches, seed: np.uint64, n_jobs: int | None
+        self, data: MatchData, scaled: ScaledMatches, seed: np.uint64, n_jobs: int | None
     ) -> _Found:
         """Return a model before the last refinement."""
         is_automatic = self.residual_threshold == "auto"
@@ -513,8 +279,6 @@ class Homography(BaseEstimator):
                 max_trials=self.max_trials,
                 n_jobs=n_jobs,
             )
-        if model is None:
-            model = any_homography(scaled)
         least = scaled.rounding() if is_automatic or self.method == "lmeds" else 0.0
         threshold = max(threshold, least)
         return _Found(model, problem.at(threshold), threshold * scaled.unit, n_trials)
@@ -525,30 +289,22 @@ class Homography(BaseEstimator):
         everything = problem.at(_EVERYTHING * max(problem.distances(model).max(), 1.0))
         threshold = self.residual_threshold
         if threshold == "auto":
-            noise = max(everything.evaluate(model).noise, problem.matches.rounding())
+            noise = max(everything.evaluate(model, 0.0).noise, problem.matches.rounding())
             threshold = LARGEST_DEVIATION * noise * problem.matches.unit
-        return _Found(model, everything, float(threshold), 0)
+        return _Found(model, everything, float(threshold), 1)
 
+    def _coarser(self, found: _Found) -> _Found:
+        """Return the problem with a threshold that does not come from a model that is none."""
+        if self.method != "lmeds" and self.residual_threshold != "auto":
+            return found
+        problem = found.problem.at(COARSE)
+        return replace(found, problem=problem, threshold=COARSE * problem.matches.unit)
 
-def _one_each(
-    values: Sequence[ArrayLike | None] | None, n: int, name: str
-) -> Sequence[ArrayLike | None]:
-    if values is None:
-        return [None] * n
-    if len(values) != n:
-        raise ValueError(f"{name} must have one entry per pair, {n}, got {len(values)}")
-    return values
-
-
-def _one_per_match(
-    values: NDArray[np.float64], is_valid: NDArray[np.bool_], name: str
-) -> NDArray[np.float64]:
-    if len(values) != len(is_valid):
-        raise ValueError(
-            f"{name} must have one entry per match, {len(is_valid)}, got {len(values)}"
-        )
-    return values[is_valid]
-
-
-def _mean_gain(distances: NDArray[np.float64], threshold: float) -> float:
-    return float(np.maximum(0.0, 1.0 - (distances / threshold) ** 2).mean())
+    def _evaluate(self, found: _Found) -> Evaluation | None:
+        """Return the model after the last refinement and what speaks for it, if there is one."""
+        if found.model is None:
+            return None
+        is_final = self.method == "dlt" or not self.local_optimization
+        model = found.model if is_final else found.problem.finish(found.model)
+        assumed = found.threshold / found.problem.matches.unit / LARGEST_DEVIATION
+        return found.problem.evaluate(model, assumed)

@@ -26,7 +26,6 @@ __all__ = [
     "Evaluation",
     "PlanarProblem",
     "ScaledMatches",
-    "any_homography",
     "is_determined",
     "least_median",
     "run_automatic",
@@ -34,6 +33,7 @@ __all__ = [
     "surprise",
     "trials_for_half",
     "typical_noise",
+    "undetermined_model",
 ]
 
 SAMPLE_SIZE = 4
@@ -57,8 +57,6 @@ LARGEST_DEVIATION = math.sqrt(-2 * math.log(0.01))
 # In the unit of the matches: rounding is no smaller than that.
 _LEAST_NOISE = 1e-10
 _NOISE_TOLERANCE = 1e-6
-# Singular values of equations that are none, relative to the largest.
-_NO_EQUATION = 1e-9
 # Of the information, relative to the largest part, and at all.
 _ROUNDING = 1e-15
 _TINY = 1e-100
@@ -68,13 +66,21 @@ _TINY = 1e-100
 _SHARE = 2 * math.pi / 8
 
 # Thresholds to try where none is given: noise of any size is near enough to one of them.
-_THRESHOLDS = (1 / 64, 1 / 256, 1 / 16, 1 / 1024)
+COARSE = 1 / 64
+_THRESHOLDS = (COARSE, 1 / 256, 1 / 16, 1 / 1024)
 _MAX_SETTLING = 10
 
 # Points around the inliers, and the part of the inliers' radius by which their places may be
 # uncertain.
 _DIRECTIONS = np.array([(math.cos(a), math.sin(a)) for a in np.arange(8) * (math.pi / 4)])
 _VAGUE = 0.25
+# Points spread by less than so many standard deviations of their noise tell nothing.
+_CAUTION = 3.0
+# Singular values of a homography between points of unit radius, the least to the largest: below
+# that a plane is seen edge-on.
+_LEAST_RATIO = 1e-3
+# Share of the gain that another model of the same inliers must keep.
+_MOST = 0.8
 
 # Trials of `least_median` that one thread makes at a time.
 _CHUNK = 256
@@ -127,16 +133,15 @@ class ScaledMatches:
         model = np.linalg.inv(self._unscaled2()) @ H @ np.linalg.inv(self._scaling1())
         return (model / np.linalg.norm(model)).ravel()
 
-    def covariance_to_pixels(
-        self, model: NDArray[np.float64], covariance: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the covariance of the homography of pixels, of unit norm."""
+    def covariance_in_pixels(self, evaluation: Evaluation) -> NDArray[np.float64]:
+        """Return the covariance of the homography of pixels, of unit norm and rank 8."""
         by_model = np.kron(self._unscaled2(), self._scaling1().T)
-        h = by_model @ model
+        h = by_model @ evaluation.model
         size = np.linalg.norm(h)
+        axes = by_model @ (evaluation.noise / size * evaluation.axes())
         h /= size
-        by_model = (by_model - np.outer(h, h @ by_model)) / size
-        return by_model @ covariance @ by_model.T
+        axes -= h[:, np.newaxis] * (h @ axes)
+        return axes @ axes.T
 
     def rounding(self) -> float:
         """Return a distance that rounding of the coordinates, in pixels, does not exceed."""
@@ -159,33 +164,47 @@ class Evaluation:
     Attributes
     ----------
     model : ndarray of shape (9,)
+    gain : float
+        Mean over matches of ``max(0, 1 - d² / threshold²)``.
     distances : ndarray of shape (n,)
         Sampson distances of the matches.
-    information : ndarray of shape (9, 9)
-        Of inliers on the model, for noise of unit variance; of rank 8.
+    is_inlier : ndarray of shape (n,), bool
+    normal : ndarray of shape (9, 9)
+        Sum over inliers of products of derivatives, for noise of unit variance.
     noise : float
         Standard deviation of a coordinate's noise.
-    threshold : float
-        Distance of an inlier.
     """
 
     model: NDArray[np.float64]
+    gain: float
     distances: NDArray[np.float64]
-    information: NDArray[np.float64]
+    is_inlier: NDArray[np.bool_]
+    normal: NDArray[np.float64]
     noise: float
-    threshold: float
-
-    def covariance(self) -> NDArray[np.float64]:
-        """Return the covariance of the model, of rank 8."""
-        axes = self.noise * self.axes()
-        return axes @ axes.T
 
     def axes(self) -> NDArray[np.float64]:
         """Return eight columns, the model's uncorrelated deviations for noise of unit variance."""
-        values, axes = np.linalg.eigh(self.information)
-        # What matches do not tell stays as uncertain as rounding lets it be told.
-        values = np.maximum(values[1:], max(values[-1] * _ROUNDING, _TINY))
-        return axes[:, 1:] / np.sqrt(values)
+        return _deviations(self.model, self.normal)
+
+    def cautious_axes(self) -> NDArray[np.float64]:
+        """Return the same without what mere noise of the points may have told.
+
+        Points of a line that noise has spread seem to tell what happens beside the line. What
+        coordinates in image 1 tell by being spread by a few standard deviations is taken off.
+        """
+        spread = (_CAUTION * self.noise) ** 2
+        of_noise = np.kron(self.normal[2::3, 2::3], np.diag([spread, spread, 0.0]))
+        return _deviations(self.model, self.normal - of_noise)
+
+
+def _deviations(model: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    tangent = np.eye(9) - np.outer(model, model)
+    values, axes = np.linalg.eigh(tangent @ normal @ tangent)
+    # The model itself, which has no information at all, is not always the first.
+    is_model = np.abs(model @ axes).argmax()
+    values, axes = np.delete(values, is_model), np.delete(axes, is_model, axis=1)
+    # What matches do not tell stays as uncertain as rounding lets it be told.
+    return axes / np.sqrt(np.maximum(values, max(values.max() * _ROUNDING, _TINY)))
 
 
 class PlanarProblem:
@@ -256,12 +275,13 @@ class PlanarProblem:
         model = self._climb(self.matches, model, _MAX_STEPS)[0].model
         return self._climb(self.matches, model, _MAX_STEPS, reach=_REACH)[0].model
 
-    def evaluate(self, model: NDArray[np.float64]) -> Evaluation:
-        """Return what speaks for a model."""
-        _, information = self._climb(self.matches, model, 0)
+    def evaluate(self, model: NDArray[np.float64], assumed: float | None = None) -> Evaluation:
+        """Return what speaks for a model; `assumed` is the noise where it cannot be told."""
+        candidate, normal = self._climb(self.matches, model, 0)
         distances = self.distances(model)
-        noise = typical_noise(distances, self.matches.weight, self.threshold)
-        return Evaluation(model, distances, information, noise, self.threshold)
+        noise = typical_noise(distances, self.matches.weight, self.threshold, assumed)
+        is_inlier = distances <= self.threshold
+        return Evaluation(model, candidate.gain, distances, is_inlier, normal, noise)
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -297,15 +317,20 @@ class PlanarProblem:
 
 
 def typical_noise(
-    distances: NDArray[np.float64], weight: NDArray[np.float64], threshold: float
+    distances: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    threshold: float,
+    assumed: float | None = None,
 ) -> float:
     """Return the standard deviation of a coordinate's noise, from distances below a threshold.
 
     The mean of their squares tells it: that of a chi-squared variable with two degrees of freedom
     that ends at the threshold. Where distances look evenly spread over the disc up to there, or
-    none are left to tell, noise is assumed for which the threshold is at `LARGEST_DEVIATION`.
+    none are left to tell, it is what is assumed: by default, noise for which the threshold is at
+    `LARGEST_DEVIATION`.
     """
-    assumed = threshold / LARGEST_DEVIATION
+    if assumed is None:
+        assumed = threshold / LARGEST_DEVIATION
     is_inlier = distances <= threshold
     weight = weight[is_inlier]
     n_left = 2 * float(weight.sum()) - _N_FREE
@@ -328,20 +353,91 @@ def is_determined(evaluation: Evaluation, matches: ScaledMatches) -> bool:
     """Return whether inliers tell where all points around them go.
 
     That is not so where they lie on a line, or are too few different ones: points as far from
-    their centre as they are, but in other directions, could then go anywhere.
+    their centre as they are, but in other directions, could then go anywhere. Models that send a
+    whole line nowhere fit anything there; they are singular.
     """
-    rows = matches.rows[:, evaluation.distances <= evaluation.threshold]
+    rows = matches.rows[:, evaluation.is_inlier]
     if rows.shape[1] < SAMPLE_SIZE:
         return False
     centre = rows.mean(axis=1)
-    radius1, radius2 = np.sqrt(
-        2 * ((rows - centre[:, np.newaxis]) ** 2).reshape(2, -1).mean(axis=1)
-    )
-    around = centre[:2] + radius1 * _DIRECTIONS
-    jacobian = transfer_jacobian(evaluation.model.reshape(3, 3), around)
+    offsets = (rows - centre[:, np.newaxis]).reshape(2, -1)
+    radius1, radius2 = np.sqrt(2 * (offsets**2).mean(axis=1))
+    H = evaluation.model.reshape(3, 3)
+    sizes = np.linalg.svd(_between(H, centre, radius1, radius2), compute_uv=False)
+    if not sizes[2] > _LEAST_RATIO * sizes[0]:
+        return False
+    jacobian = transfer_jacobian(H, centre[:2] + radius1 * _DIRECTIONS)
     noise = max(evaluation.noise, _LEAST_NOISE)
-    spread = noise * np.linalg.norm(jacobian @ evaluation.axes(), axis=(1, 2))
+    spread = noise * np.linalg.norm(jacobian @ evaluation.cautious_axes(), axis=(1, 2))
     return bool((spread < _VAGUE * radius2).all())
+
+
+def _between(
+    H: NDArray[np.float64], centre: NDArray[np.float64], radius1: float, radius2: float
+) -> NDArray[np.float64]:
+    """Return the homography of points less their centre, in units of their radius."""
+    x1, y1, x2, y2 = centre
+    from1 = np.array([[radius1, 0.0, x1], [0.0, radius1, y1], [0.0, 0.0, 1.0]])
+    to2 = np.array([[1.0, 0.0, -x2], [0.0, 1.0, -y2], [0.0, 0.0, radius2]])
+    return to2 @ H @ from1
+
+
+def undetermined_model(problem: PlanarProblem, evaluation: Evaluation | None) -> Evaluation:
+    """Return one of the many models that fit, as near to a similarity as they let it be.
+
+    Parameters
+    ----------
+    problem : PlanarProblem
+    evaluation : Evaluation or None
+        Of a model whose inliers do not determine it; None if no model was found.
+
+    Raises
+    ------
+    ValueError
+        None fits that is invertible.
+    """
+    rows = problem.matches.rows
+    models = [_near_similarity(rows, problem.threshold / LARGEST_DEVIATION)]
+    least = _MOST
+    if evaluation is not None and evaluation.is_inlier.any():
+        models.append(_near_similarity(rows[:, evaluation.is_inlier], evaluation.noise))
+        least = _MOST * evaluation.gain
+    evaluations = [problem.evaluate(model) for model in models]
+    if evaluation is not None:
+        evaluations.append(evaluation)
+    for choice in sorted(evaluations, key=lambda choice: -choice.gain):
+        if choice.gain > least and not is_singular(choice.model.reshape(3, 3)):
+            return choice
+    raise ValueError(
+        "no invertible homography fits the matches: in samples of four, three points lie on a "
+        "line, are the same, or turn the other way in the other image; give more matches, better "
+        "ones, or a larger max_trials"
+    )
+
+
+def _near_similarity(rows: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
+    """Return the model of unit norm that is near to a similarity where matches tell no better.
+
+    Equations count as far as they stand out from the noise.
+    """
+    similarity = _similarity(rows)
+    _, values, right = np.linalg.svd(shorten(planar_equations(rows[:2], rows[2:])))
+    level = max(_CAUTION * noise, _LEAST_NOISE) ** 2 * rows.shape[1]
+    told = values**2 / (values**2 + level)
+    model = similarity - right.T @ (told * (right @ similarity))
+    return model / np.linalg.norm(model)
+
+
+def _similarity(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the similarity of least squares from image 1 to image 2."""
+    z1, z2 = rows[0] + 1j * rows[1], rows[2] + 1j * rows[3]
+    offset = z1 - z1.mean()
+    square = np.vdot(offset, offset).real
+    turn = np.vdot(offset, z2) / square if square > _LEAST_NOISE**2 else 1.0
+    turn = turn if abs(turn) > 0 else 1.0
+    shift = z2.mean() - turn * z1.mean()
+    a, b = np.real(turn), np.imag(turn)
+    return np.array([a, -b, shift.real, b, a, shift.imag, 0.0, 0.0, 1.0])
 
 
 def least_median(
@@ -367,6 +463,8 @@ def least_median(
 
     results = thread_map(work, range(0, n_trials, _CHUNK), n_jobs=n_jobs)
     median, model = min(results, key=lambda result: result[0])
+    if model is None:
+        return None, COARSE
     # Small samples follow the noise: Rousseeuw and Leroy 1987, "Robust regression and outlier
     # detection", section 5.1.
     correction = 1 + 5 / max(rows.shape[1] - SAMPLE_SIZE, 1)
@@ -376,35 +474,6 @@ def least_median(
 def trials_for_half(confidence: float) -> int:
     """Return after how many trials four right matches were drawn where half of all are right."""
     return math.ceil(math.log1p(-confidence) / math.log1p(-(0.5**SAMPLE_SIZE)))
-
-
-def any_homography(matches: ScaledMatches) -> NDArray[np.float64]:
-    """Return a homography of matches that fit many: the one nearest to a similarity.
-
-    Raises
-    ------
-    ValueError
-        None fits that is invertible.
-    """
-    rows = matches.rows
-    z1, z2 = rows[0] + 1j * rows[1], rows[2] + 1j * rows[3]
-    offset1, offset2 = z1 - z1.mean(), z2 - z2.mean()
-    square = np.vdot(offset1, offset1).real
-    turn = np.vdot(offset1, offset2) / square if square > 0 else 1.0
-    shift = z2.mean() - turn * z1.mean()
-    a, b = turn.real, turn.imag
-    similarity = np.array([a, -b, shift.real, b, a, shift.imag, 0.0, 0.0, 1.0])
-    _, values, right = np.linalg.svd(shorten(planar_equations(rows[:2], rows[2:])))
-    null = right[values <= _NO_EQUATION * values[0]]
-    model = null.T @ (null @ similarity)
-    size = np.linalg.norm(model)
-    if len(null) > 1 and size > 0 and not is_singular(model.reshape(3, 3)):
-        return model / size
-    raise ValueError(
-        "no sample of four matches has an invertible homography that a camera can see: in each, "
-        "three points lie on a line, are the same, or turn the other way in the other image; give "
-        "more matches, better ones, or a larger max_trials"
-    )
 
 
 def run_fixed(
@@ -453,7 +522,7 @@ def run_automatic(
             needed = sampling.trials_needed(problem.at(reach), better, confidence)
             limit = int(min(needed + 1, max_trials))
     if best is None:
-        return None, 0.0, n_trials
+        return None, COARSE, n_trials
     return *_settle(problem, best[2], best[1]), n_trials
 
 

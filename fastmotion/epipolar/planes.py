@@ -117,15 +117,17 @@ def planar_equations(
 
 
 def is_singular(H: NDArray[np.float64]) -> bool:
-    """Return whether a matrix has no inverse, whatever the units of the two images are."""
-    scaled = H
-    for axis in (0, 1):
-        largest = np.abs(scaled).max(axis=axis, keepdims=True)
-        if not largest.all():
-            return True
-        scaled = scaled / largest
-    values = np.linalg.svd(scaled, compute_uv=False)
+    """Return whether a homography of coordinates of the order of one has no inverse."""
+    values = np.linalg.svd(H, compute_uv=False)
     return bool(values[2] <= _SINGULAR * values[0])
+
+
+def _balanced(H: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix that is singular as H is, but does not depend on the units of the images."""
+    for axis in (0, 1):
+        largest = np.abs(H).max(axis=axis, keepdims=True)
+        H = H / np.where(largest > 0, largest, 1.0)
+    return H
 
 
 def check_homography(H: ArrayLike, name: str = "H") -> NDArray[np.float64]:
@@ -149,7 +151,7 @@ def check_homography(H: ArrayLike, name: str = "H") -> NDArray[np.float64]:
         The shape is wrong, an entry is NaN or infinite, or the matrix has no inverse.
     """
     array = check_matrix(H, (3, 3), name)
-    if is_singular(array):
+    if is_singular(_balanced(array)):
         raise ValueError(f"{name} must be invertible, got {array.tolist()}")
     return array
 

@@ -253,7 +253,9 @@ def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
         s22 = (a * a + b * b + square) * inverse
         v1 = s11 * e1 + s12 * e2
         v2 = s12 * e1 + s22 * e2
-        distance = e1 * v1 + e2 * v2
+        # Not e1 v1 + e2 v2, which rounding may make negative.
+        along, across = e1 * c - e2 * a, e1 * d - e2 * b
+        distance = (along * along + across * across + square * (e1 * e1 + e2 * e2)) * inverse
         is_inlier = distance < limit
         # What is no inlier may be infinite, and zero times infinity is not zero.
         v1, v2 = v1 if is_inlier else 0.0, v2 if is_inlier else 0.0
@@ -338,8 +340,17 @@ def _reflect(vector, axis):
 
 
 @cpu_function
-def _to_tangent(h, sums, axis, normal, gradient):
-    """Set the normal matrix and the gradient from the sums, in a frame whose first axis is h.
+def _unfold(sums, normal, gradient):
+    """Set the normal matrix and the gradient from the sums."""
+    for i in range(9):
+        gradient[i] = sums[_OF_GRADIENT + i]
+        for j in range(9):
+            normal[i, j] = sums[6 * _PAIRS[i // 3, j // 3] + _PAIRS[i % 3, j % 3]]
+
+
+@cpu_function
+def _to_tangent(h, axis, normal, gradient):
+    """Turn the normal matrix and the gradient into a frame whose first axis is h.
 
     The other eight span the tangent space of models of unit norm. The frame is Householder's
     reflection along `axis`.
@@ -351,11 +362,8 @@ def _to_tangent(h, sums, axis, normal, gradient):
     for k in range(9):
         square += axis[k] * axis[k]
     share = 1 / np.sqrt(square)
-    for i in range(9):
-        axis[i] *= share
-        gradient[i] = sums[_OF_GRADIENT + i]
-        for j in range(9):
-            normal[i, j] = sums[6 * _PAIRS[i // 3, j // 3] + _PAIRS[i % 3, j % 3]]
+    for k in range(9):
+        axis[k] *= share
     for i in range(9):
         _reflect(normal[i], axis)
     for j in range(9):
@@ -402,7 +410,7 @@ def _move(h, step, trial):
 
 
 @cpu_kernel(fastmath="contract")
-def refine(points, weight, threshold, is_smooth, max_steps, model, information):
+def refine(points, weight, threshold, is_smooth, max_steps, model, normal):
     """Move a homography to a minimum of its cost, by the method of Levenberg and Marquardt.
 
     The cost of a match is its weight times its squared Sampson distance, at most threshold². If
@@ -421,10 +429,10 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, information):
         0 evaluates the model as it is.
     model : float64 array of shape (9,)
         Of unit norm; changed in place.
-    information : float64 array of shape (9, 9)
-        Becomes the information on the model, of rank 8: the sum of weighted products of the
-        derivatives of whitened residuals. Its pseudo-inverse, times the variance of a coordinate's
-        noise, is the covariance.
+    normal : float64 array of shape (9, 9)
+        Becomes the sum of weighted products of the derivatives of whitened residuals. On the
+        tangent space, which is orthogonal to the model, it is the information on the model for
+        noise of unit variance.
 
     Returns
     -------
@@ -439,9 +447,10 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, information):
     trial, gradient, axis, step = np.empty(9), np.empty(9), np.empty(9), np.empty(9)
     damping = _FIRST_DAMPING
     _sum_all(model, points, weight, limit, is_smooth, scratch, sums)
-    _to_tangent(model, sums, axis, information, gradient)
+    _unfold(sums, normal, gradient)
+    _to_tangent(model, axis, normal, gradient)
     for _ in range(max_steps):
-        if not _solve_tangent(information, gradient, damping, lower, step):
+        if not _solve_tangent(normal, gradient, damping, lower, step):
             damping *= 10
             continue
         gain = 0.0
@@ -455,19 +464,14 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, information):
             for k in range(9):
                 model[k] = trial[k]
             sums, trial_sums = trial_sums, sums
-            _to_tangent(model, sums, axis, information, gradient)
+            _unfold(sums, normal, gradient)
+            _to_tangent(model, axis, normal, gradient)
             damping *= 0.1
         else:
             damping *= 10
         if is_last:
             break
-    for k in range(9):
-        information[0, k] = 0
-        information[k, 0] = 0
-    for i in range(9):
-        _reflect(information[i], axis)
-    for j in range(9):
-        _reflect(information[:, j], axis)
+    _unfold(sums, normal, gradient)
     return sums[_COST], sums[_COUNT]
 
 
