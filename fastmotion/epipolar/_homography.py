@@ -246,7 +246,7 @@ class Homography(TwoViewEstimator):
         scaled = ScaledMatches.of(data.matches, data.weight)
         found = self._find(data, scaled, seed, n_jobs)
         evaluation = self._evaluate(found)
-        is_known = evaluation is not None and is_determined(evaluation, scaled)
+        is_known = evaluation is not None and is_determined(evaluation, found.problem)
         if evaluation is None or not is_known:
             found = self._coarser(found)
             evaluation = undetermined_model(found.problem, evaluation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -43,6 +44,10 @@ _N_SCORED = 4096
 _N_REFINED = 2048
 _N_FREE = 8
 _MAX_STEPS = 50
+
+# How near to the best refinement comes, in standard deviations of parameters: that of models of
+# samples, and the last one.
+_COARSE, _FINE = 0.03, 1e-3
 
 # The last refinement trusts matches the less, the farther off they are, up to this many
 # thresholds: it is less sensitive to the threshold than one that ends there.
@@ -112,13 +117,18 @@ class ScaledMatches:
     def of(cls, matches: NDArray[np.float64], weight: NDArray[np.float64]) -> Self:
         """Scale matches, rows x1 y1 x2 y2 in pixels."""
         rows = np.ascontiguousarray(matches.T)
-        half = rows.shape[1] // 2
-        middle = np.partition(rows, half, axis=1)[:, half]
-        rows = rows - middle[:, np.newaxis]
-        largest = np.abs(rows).max(axis=0)
+        few = rows[:, :: -(-rows.shape[1] // _N_SCORED)]
+        half = few.shape[1] // 2
+        middle = np.partition(few, half, axis=1)[:, half]
+        largest = np.abs(few - middle[:, np.newaxis]).max(axis=0)
         unit = float(np.partition(largest, half)[half]) or float(largest.max()) or 1.0
-        rows /= unit
+        rows = (rows - middle[:, np.newaxis]) / unit
         return cls(rows, weight, middle, unit)
+
+    @cached_property
+    def total(self) -> float:
+        """The sum of the weights."""
+        return float(self.weight.sum())
 
     def subset(self, indices: NDArray[np.int64]) -> Self:
         """Return some of the matches, in the same coordinates."""
@@ -135,7 +145,7 @@ class ScaledMatches:
 
     def covariance_in_pixels(self, evaluation: Evaluation) -> NDArray[np.float64]:
         """Return the covariance of the homography of pixels, of unit norm and rank 8."""
-        by_model = np.kron(self._unscaled2(), self._scaling1().T)
+        by_model = _kronecker(self._unscaled2(), self._scaling1().T)
         h = by_model @ evaluation.model
         size = np.linalg.norm(h)
         axes = by_model @ (evaluation.noise / size * evaluation.axes())
@@ -166,9 +176,6 @@ class Evaluation:
     model : ndarray of shape (9,)
     gain : float
         Mean over matches of ``max(0, 1 - d² / threshold²)``.
-    distances : ndarray of shape (n,)
-        Sampson distances of the matches.
-    is_inlier : ndarray of shape (n,), bool
     normal : ndarray of shape (9, 9)
         Sum over inliers of products of derivatives, for noise of unit variance.
     noise : float
@@ -177,8 +184,6 @@ class Evaluation:
 
     model: NDArray[np.float64]
     gain: float
-    distances: NDArray[np.float64]
-    is_inlier: NDArray[np.bool_]
     normal: NDArray[np.float64]
     noise: float
 
@@ -193,18 +198,25 @@ class Evaluation:
         coordinates in image 1 tell by being spread by a few standard deviations is taken off.
         """
         spread = (_CAUTION * self.noise) ** 2
-        of_noise = np.kron(self.normal[2::3, 2::3], np.diag([spread, spread, 0.0]))
+        of_noise = _kronecker(self.normal[2::3, 2::3], np.diag([spread, spread, 0.0]))
         return _deviations(self.model, self.normal - of_noise)
 
 
+def _kronecker(A: NDArray[np.float64], B: NDArray[np.float64]) -> NDArray[np.float64]:
+    # numpy.kron takes ten times as long for matrices as small as these.
+    return (A[:, np.newaxis, :, np.newaxis] * B[:, np.newaxis]).reshape(9, 9)
+
+
 def _deviations(model: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    tangent = np.eye(9) - np.outer(model, model)
-    values, axes = np.linalg.eigh(tangent @ normal @ tangent)
-    # The model itself, which has no information at all, is not always the first.
-    is_model = np.abs(model @ axes).argmax()
-    values, axes = np.delete(values, is_model), np.delete(axes, is_model, axis=1)
+    along = normal @ model
+    of_model = np.outer(model, model)
+    crossed = np.outer(model, along)
+    information = normal - crossed - crossed.T + (model @ along) * of_model
+    # The model itself, which has no information, becomes the last axis.
+    largest = max(float(np.abs(information).max()), _TINY)
+    values, axes = np.linalg.eigh(information + 100 * largest * of_model)
     # What matches do not tell stays as uncertain as rounding lets it be told.
-    return axes / np.sqrt(np.maximum(values, max(values.max() * _ROUNDING, _TINY)))
+    return axes[:, :8] / np.sqrt(np.maximum(values[:8], largest * _ROUNDING))
 
 
 class PlanarProblem:
@@ -268,20 +280,25 @@ class PlanarProblem:
 
     def refine(self, model: NDArray[np.float64]) -> Candidate:
         """Improve a model of a sample, or just evaluate it where that is not wanted."""
-        return self._climb(self._few, model, _MAX_STEPS if self._refines else 0)[0]
+        return self._climb(self._few, model, _MAX_STEPS if self._refines else 0).candidate
 
     def finish(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a model after the last refinement, by all matches."""
-        model = self._climb(self.matches, model, _MAX_STEPS)[0].model
-        return self._climb(self.matches, model, _MAX_STEPS, reach=_REACH)[0].model
+        model = self._climb(self.matches, model, _MAX_STEPS).candidate.model
+        climb = self._climb(self.matches, model, _MAX_STEPS, reach=_REACH, tolerance=_FINE)
+        return climb.candidate.model
 
     def evaluate(self, model: NDArray[np.float64], assumed: float | None = None) -> Evaluation:
         """Return what speaks for a model; `assumed` is the noise where it cannot be told."""
-        candidate, normal = self._climb(self.matches, model, 0)
-        distances = self.distances(model)
-        noise = typical_noise(distances, self.matches.weight, self.threshold, assumed)
-        is_inlier = distances <= self.threshold
-        return Evaluation(model, candidate.gain, distances, is_inlier, normal, noise)
+        climb = self._climb(self.matches, model, 0)
+        noise = typical_noise(climb.squares, climb.weight, self.threshold, assumed)
+        return Evaluation(model, climb.candidate.gain, climb.normal, noise)
+
+    def few_inliers(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the rows of some inliers, or all, of shape (4, n_few)."""
+        distances = np.empty(len(self._few.weight))
+        planar.sampson_distances(self._few.rows, model, distances)
+        return self._few.rows[:, distances <= self.threshold]
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -298,29 +315,50 @@ class PlanarProblem:
         matches: ScaledMatches,
         model: NDArray[np.float64],
         max_steps: int,
+        *,
         reach: float | None = None,
-    ) -> tuple[Candidate, NDArray[np.float64]]:
-        """Return a refined model and the information on it; smoothly, where there is a reach."""
-        model, information = model.copy(), np.empty((9, 9))
+        tolerance: float = _COARSE,
+    ) -> _Climb:
+        """Return a refined model; matches are trusted less, the farther off, if up to a reach."""
+        model, normal = model.copy(), np.empty((9, 9))
         threshold = self.threshold * (reach or 1.0)
-        cost, n_inliers = planar.refine(
+        cost, n_inliers, weight = planar.refine(
             matches.rows,
             matches.weight,
             threshold,
             reach is not None,
             max_steps,
+            tolerance,
             model,
-            information,
+            normal,
         )
-        gain = 1 - cost / (threshold**2 * float(matches.weight.sum()))
-        return Candidate(model, gain, n_inliers / len(matches.weight)), information
+        total, limit = matches.total, threshold**2
+        candidate = Candidate(model, 1 - cost / (limit * total), n_inliers / len(matches.weight))
+        return _Climb(candidate, normal, max(cost - limit * (total - weight), 0.0), weight)
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """A model that was refined.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    normal : ndarray of shape (9, 9)
+    squares : float
+        Weighted sum of squared distances of inliers, if they are trusted alike.
+    weight : float
+        That of the inliers.
+    """
+
+    candidate: Candidate
+    normal: NDArray[np.float64]
+    squares: float
+    weight: float
 
 
 def typical_noise(
-    distances: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    threshold: float,
-    assumed: float | None = None,
+    squares: float, weight: float, threshold: float, assumed: float | None = None
 ) -> float:
     """Return the standard deviation of a coordinate's noise, from distances below a threshold.
 
@@ -328,15 +366,22 @@ def typical_noise(
     that ends at the threshold. Where distances look evenly spread over the disc up to there, or
     none are left to tell, it is what is assumed: by default, noise for which the threshold is at
     `LARGEST_DEVIATION`.
+
+    Parameters
+    ----------
+    squares : float
+        Weighted sum of the squared distances.
+    weight : float
+        That of the matches.
+    threshold : float
+    assumed : float, default=None
     """
     if assumed is None:
         assumed = threshold / LARGEST_DEVIATION
-    is_inlier = distances <= threshold
-    weight = weight[is_inlier]
-    n_left = 2 * float(weight.sum()) - _N_FREE
+    n_left = 2 * weight - _N_FREE
     if n_left <= 0:
         return assumed
-    mean = float(weight @ distances[is_inlier] ** 2) / n_left
+    mean = squares / n_left
     limit = threshold**2 / 2
     variance = mean
     for _ in range(_MAX_STEPS):
@@ -349,14 +394,14 @@ def typical_noise(
     return math.sqrt(variance)
 
 
-def is_determined(evaluation: Evaluation, matches: ScaledMatches) -> bool:
+def is_determined(evaluation: Evaluation, problem: PlanarProblem) -> bool:
     """Return whether inliers tell where all points around them go.
 
     That is not so where they lie on a line, or are too few different ones: points as far from
     their centre as they are, but in other directions, could then go anywhere. Models that send a
     whole line nowhere fit anything there; they are singular.
     """
-    rows = matches.rows[:, evaluation.is_inlier]
+    rows = problem.few_inliers(evaluation.model)
     if rows.shape[1] < SAMPLE_SIZE:
         return False
     centre = rows.mean(axis=1)
@@ -399,8 +444,10 @@ def undetermined_model(problem: PlanarProblem, evaluation: Evaluation | None) ->
     rows = problem.matches.rows
     models = [_near_similarity(rows, problem.threshold / LARGEST_DEVIATION)]
     least = _MOST
-    if evaluation is not None and evaluation.is_inlier.any():
-        models.append(_near_similarity(rows[:, evaluation.is_inlier], evaluation.noise))
+    if evaluation is not None:
+        is_inlier = problem.is_inlier(evaluation.model)
+        if is_inlier.any():
+            models.append(_near_similarity(rows[:, is_inlier], evaluation.noise))
         least = _MOST * evaluation.gain
     evaluations = [problem.evaluate(model) for model in models]
     if evaluation is not None:

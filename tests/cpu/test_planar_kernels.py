@@ -31,9 +31,10 @@ def run_refine(points, model, *, threshold=1e3, is_smooth=False, max_steps=50, w
     """Return the model, the information on its tangent space, its cost and inliers."""
     model, normal = np.array(model, float).ravel(), np.zeros((9, 9))
     weight = np.ones(points.shape[1]) if weight is None else weight
-    cost, count = planar.refine(
-        points, weight, float(threshold), is_smooth, max_steps, model, normal
+    cost, count, total = planar.refine(
+        points, weight, float(threshold), is_smooth, max_steps, 1e-3, model, normal
     )
+    assert total == pytest.approx(count if (weight == 1).all() else weight.sum())
     tangent = np.eye(9) - np.outer(model, model)
     return model, tangent @ normal @ tangent, cost, count
 

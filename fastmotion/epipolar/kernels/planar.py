@@ -33,16 +33,13 @@ _SHIFT_32 = np.uint64(32)
 _METRIC, _GRADIENT, _N_ROWS = 2, 8, 11
 
 # Sums over matches: six products of coordinates for each pair of rows of H, three coordinates for
-# each row, the cost and the number of inliers.
-_OF_GRADIENT, _COST, _COUNT, _N_SUMS = 36, 45, 46, 47
+# each row, the cost, the number of inliers and their weight.
+_OF_GRADIENT, _COST, _COUNT, _WEIGHT, _N_SUMS = 36, 45, 46, 47, 48
 
 # Which of the six pairs of rows, and of the six products xx xy x yy y 1, stands at each place.
 _PAIRS = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 
 _FIRST_DAMPING = np.float64(1e-3)
-# A step is the last when it gains less, as a share of the mean cost of an inlier: parameters are
-# then as far from the minimum as a thousandth of their standard deviation.
-_LEAST_GAIN = np.float64(1e-6)
 _LEAST_PIVOT = np.float64(1e-14)
 _THIRD = np.float64(1 / 3)
 _ONE = np.float32(1)
@@ -230,7 +227,7 @@ def sample_models(matches, seed, first, models):
 
 @cpu_function(fastmath="reassociate")
 def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
-    """Fill scratch with what n matches add to the sums; return their cost and number of inliers.
+    """Fill scratch with what n matches add to the sums; return cost, inliers and their weight.
 
     The derivatives of a residual whitened by (J Jᵀ)^-1/2 are those of the algebraic error at the
     corrected match, which obeys the model to first order: this takes in how J depends on H.
@@ -241,7 +238,7 @@ def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
         scratch[2], scratch[3], scratch[4], scratch[5], scratch[6], scratch[7],
     )  # fmt: skip
     g0, g1, g2 = scratch[8], scratch[9], scratch[10]
-    cost, count = 0.0, 0.0
+    cost, count, total = 0.0, 0.0, 0.0
     for i in range(n):
         e1, e2, a, b, c, d, w = planar_residual(
             h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i]
@@ -264,6 +261,7 @@ def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
         share = share if is_inlier else 0.0
         cost += weight[i] * (_THIRD * (1 - rest * rest * rest) if is_smooth else 1 - rest)
         count += 1.0 if is_inlier else 0.0
+        total += weight[i] if is_inlier else 0.0
         u, v = x2[i] + w * v1, y2[i] + w * v2
         x[i] = x1[i] - (a * v1 + c * v2)
         y[i] = y1[i] - (b * v1 + d * v2)
@@ -274,7 +272,7 @@ def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
         m22[i] = -(u * p02 + v * p12)
         g0[i], g1[i] = share * v1, share * v2
         g2[i] = -share * (u * v1 + v * v2)
-    return cost * limit, count
+    return cost * limit, count, total
 
 
 @cpu_function(fastmath="reassociate")
@@ -313,12 +311,13 @@ def _sum_all(h, points, weight, limit, is_smooth, scratch, sums):
     for start in range(0, n_matches, BLOCK):
         stop = min(start + BLOCK, n_matches)
         n = stop - start
-        cost, count = _linearise(
+        cost, count, total = _linearise(
             h, x1[start:stop], y1[start:stop], x2[start:stop], y2[start:stop], weight[start:stop],
             n, limit, is_smooth, scratch,
         )  # fmt: skip
         sums[_COST] += cost
         sums[_COUNT] += count
+        sums[_WEIGHT] += total
         for k in range(6):
             six = _six_sums(scratch[_METRIC + k], scratch[0], scratch[1], n)
             for m in range(6):
@@ -410,7 +409,7 @@ def _move(h, step, trial):
 
 
 @cpu_kernel(fastmath="contract")
-def refine(points, weight, threshold, is_smooth, max_steps, model, normal):
+def refine(points, weight, threshold, is_smooth, max_steps, tolerance, model, normal):
     """Move a homography to a minimum of its cost, by the method of Levenberg and Marquardt.
 
     The cost of a match is its weight times its squared Sampson distance, at most threshold². If
@@ -427,6 +426,9 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, normal):
     is_smooth : bool
     max_steps : int
         0 evaluates the model as it is.
+    tolerance : float64
+        A step is the last when it brings parameters nearer to the minimum by less than about this
+        share of their standard deviation.
     model : float64 array of shape (9,)
         Of unit norm; changed in place.
     normal : float64 array of shape (9, 9)
@@ -439,6 +441,8 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, normal):
     cost : float64
     n_inliers : float64
         Matches nearer than the threshold.
+    inlier_weight : float64
+        The sum of their weights.
     """
     limit = threshold * threshold
     scratch = np.zeros((_N_ROWS, BLOCK))
@@ -459,7 +463,7 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, normal):
         _reflect(step, axis)
         _move(model, step, trial)
         _sum_all(trial, points, weight, limit, is_smooth, scratch, trial_sums)
-        is_last = gain * sums[_COUNT] <= _LEAST_GAIN * sums[_COST]
+        is_last = gain * sums[_COUNT] <= tolerance * tolerance * sums[_COST]
         if trial_sums[_COST] <= sums[_COST]:
             for k in range(9):
                 model[k] = trial[k]
@@ -472,7 +476,7 @@ def refine(points, weight, threshold, is_smooth, max_steps, model, normal):
         if is_last:
             break
     _unfold(sums, normal, gradient)
-    return sums[_COST], sums[_COUNT]
+    return sums[_COST], sums[_COUNT], sums[_WEIGHT]
 
 
 @cpu_kernel(fastmath="contract")
