@@ -55,7 +55,7 @@ _COINCIDENT = 1e-13
 _PLANE = np.diag([1.0, 1.0, 0.0])
 
 
-class MatchSums(NamedTuple):
+class _MatchSums(NamedTuple):
     """What matches say about F, as sums over them; see `covariance_from_information`."""
 
     information: NDArray[np.float64]
@@ -279,11 +279,11 @@ def covariance_from_information(
         noise_information = check_matrix(noise_information, (9, 9), "noise_information")
     if missing_information is not None:
         missing_information = check_matrix(missing_information, (9, 9), "missing_information")
-    sums = MatchSums(information, noise_information, missing_information)
+    sums = _MatchSums(information, noise_information, missing_information)
     return _covariance(F / np.linalg.norm(F), sums, variance)
 
 
-def _covariance(F: NDArray[np.float64], sums: MatchSums, variance: float) -> NDArray[np.float64]:
+def _covariance(F: NDArray[np.float64], sums: _MatchSums, variance: float) -> NDArray[np.float64]:
     """Do what `covariance_from_information` does, for arrays that were checked."""
     tangent = _tangent_basis(F)
     # scipy.linalg.eigh costs its checks.
@@ -508,7 +508,7 @@ def _match_sums(
     counts: NDArray[np.float64],
     right: NDArray[np.float64],
     variance: float,
-) -> MatchSums:
+) -> _MatchSums:
     nearest = _NEAR_EPIPOLE**2 * variance * float((F[:2, :2] ** 2).sum())
     is_far = terms.squared_normals > nearest
     terms = _SampsonTerms(*(part[is_far] for part in terms))
@@ -519,7 +519,7 @@ def _match_sums(
         doubt = weight * (1 - right) * terms.distances**2 / variance
         missing = (jacobian * doubt[:, np.newaxis]).T @ jacobian
     information = (jacobian * weight[:, np.newaxis]).T @ jacobian
-    return MatchSums(information, terms.noise_information(weight), missing)
+    return _MatchSums(information, terms.noise_information(weight), missing)
 
 
 def line_covariance(
