@@ -17,9 +17,9 @@ from fastmotion.epipolar.estimation import shorten
 from fastmotion.epipolar.kernels import planar
 from fastmotion.epipolar.planes import (
     is_singular,
-    normalise_homography,
     planar_equations,
     transfer_jacobian,
+    unit_homography,
 )
 from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
 
@@ -136,7 +136,7 @@ class ScaledMatches:
 
     def to_pixels(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the homography of pixels for one of these coordinates."""
-        return normalise_homography(self._unscaled2() @ model.reshape(3, 3) @ self._scaling1())
+        return unit_homography(self._unscaled2() @ model.reshape(3, 3) @ self._scaling1())
 
     def from_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the model, of unit norm, for a homography of pixels."""

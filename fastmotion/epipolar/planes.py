@@ -184,8 +184,12 @@ def normalise_homography(H: ArrayLike) -> NDArray[np.float64]:
            [0.   , 0.577, 0.   ],
            [0.   , 0.   , 0.577]])
     """
-    matrix = check_homography(H)
-    matrix = matrix / np.abs(matrix).max()  # so that no square overflows, and not all underflow
+    return unit_homography(check_homography(H))
+
+
+def unit_homography(H: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a homography that has been checked with unit norm and positive determinant."""
+    matrix = H / np.abs(H).max()  # so that no square overflows, and not all underflow
     matrix /= np.copysign(np.linalg.norm(matrix), np.linalg.det(matrix))
     return matrix + 0.0  # no zero is negative
 
