@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmotion.core.device import Device, resolve_device
 from fastmotion.core.parallel import thread_map
@@ -69,7 +69,11 @@ class TwoViewEstimator(BaseEstimator):
         "local_optimization": ["boolean"],
         "nan_policy": [StrOptions({"raise", "omit"})],
         "random_state": ["random_state", Options(np.random.Generator, set())],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+            None,
+        ],
         "device": [str, Device, None],
     }
 
@@ -176,7 +180,11 @@ class TwoViewEstimator(BaseEstimator):
             return model
 
         fits = thread_map(work, pairs, n_jobs=self.n_jobs)
-        vague = [i for i, fit in enumerate(fits) if fit and fit.degeneracy_ != "none"]
+        vague = [
+            i
+            for i, fit in enumerate(fits)
+            if not isinstance(fit, FailedFit) and fit.degeneracy_ != "none"
+        ]
         if vague:
             warnings.warn(
                 f"the matches of pairs {vague} leave their models undetermined: degeneracy_ says "
@@ -218,6 +226,8 @@ class TwoViewEstimator(BaseEstimator):
         """
         check_is_fitted(self)
         matches, is_valid = check_matches(X, y, nan_policy=self.nan_policy)
+        if (2 if y is not None else 4) == self.n_features_in_:
+            validate_data(self, X, reset=False, skip_check_array=True)  # names
         distances = np.full(len(is_valid), np.nan)
         distances[is_valid] = self._distances(matches)
         return distances
@@ -237,6 +247,11 @@ class TwoViewEstimator(BaseEstimator):
         """
         distances = self.score_samples(X, y)
         return mean_gain(distances[~np.isnan(distances)], self.residual_threshold_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.nan_policy == "omit"
+        return tags
 
     @property
     @abstractmethod
@@ -279,7 +294,7 @@ class TwoViewEstimator(BaseEstimator):
         self.inlier_mask_[data.is_valid] = distances <= self.residual_threshold_
         self.n_inliers_ = int(np.count_nonzero(self.inlier_mask_))
         self.score_ = mean_gain(distances, self.residual_threshold_)
-        self.n_features_in_ = 4 if y is None else 2
+        validate_data(self, X, skip_check_array=True)  # names and number of features
 
     def _check(
         self,

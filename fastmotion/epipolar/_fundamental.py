@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.validation import StrOptions
 from fastmotion.epipolar import lines
 from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
+from fastmotion.epipolar.coordinates import typical_extent
 from fastmotion.epipolar.degeneracy import plane_of, undetermined
 from fastmotion.epipolar.distances import sampson_distance
 from fastmotion.epipolar.estimation import eight_point, seven_point
@@ -28,7 +29,7 @@ __all__ = ["FundamentalMatrix"]
 
 _N_FREE = 7
 # Distances are not told apart below this share of the extent of the matches.
-_ROUNDING = 1e-10
+_ROUNDING = 1e-6
 _SAMPLE_SIZES = {"seven_point": 7, "eight_point": 8}
 
 _DEGENERATE = {
@@ -200,11 +201,6 @@ class FundamentalMatrix(TwoViewEstimator):
                 pass  # determined, but not so that rounding would allow a covariance
         return np.full((9, 9), np.inf)
 
-    @property
-    def epipoles_(self) -> NDArray[np.float64]:
-        check_is_fitted(self)
-        return lines.epipoles(self.F_)
-
     def epipolar_lines(self, points: ArrayLike, image: int = 1) -> NDArray[np.float64]:
         """Return the epipolar lines of points of one image, in the other one.
 
@@ -295,14 +291,16 @@ class FundamentalMatrix(TwoViewEstimator):
 
     def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
         self.__dict__.pop("covariance_", None)
+        found: RobustFit | None = None
+        self.n_trials_ = 0
         if self.method in ("ransac", "lmeds"):
-            found = self._fit_robust(data, seed, n_jobs)
-        else:
+            found, self.n_trials_ = self._fit_robust(data, seed, n_jobs)
+        if found is None:
             found = self._fit_all(data)
         self.F_ = found.F
         self.noise_scale_ = found.noise_scale
         self.residual_threshold_ = found.threshold
-        self.n_trials_ = found.n_trials
+        self.epipoles_ = _epipoles(found.F, typical_extent(data.matches))
         self.degeneracy_ = self._judge(data, found, seed)
         self.weights_ = np.zeros(len(data.is_valid))
         self.weights_[np.flatnonzero(data.is_valid)[data.order]] = found.probability
@@ -310,7 +308,9 @@ class FundamentalMatrix(TwoViewEstimator):
         self._matches = data.matches
         self._shares = {"sample_weight": data.weight, "probability": found.probability}
 
-    def _fit_robust(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> RobustFit:
+    def _fit_robust(
+        self, data: MatchData, seed: np.uint64, n_jobs: int | None
+    ) -> tuple[RobustFit | None, int]:
         settings = RobustSettings(
             sample_size=_SAMPLE_SIZES[self.minimal],
             confidence=self.confidence,
@@ -322,10 +322,9 @@ class FundamentalMatrix(TwoViewEstimator):
             n_jobs=n_jobs,
         )
         threshold = None if self.residual_threshold == "auto" else float(self.residual_threshold)
-        found = fit_robust(
+        return fit_robust(
             data.matches, data.weight, threshold, settings, is_progressive=data.has_quality
         )
-        return found or self._fit_all(data)
 
     def _fit_all(self, data: MatchData) -> RobustFit:
         """Return the linear fit to all matches."""
@@ -333,20 +332,42 @@ class FundamentalMatrix(TwoViewEstimator):
             candidates = eight_point(data.matches, data.weight)[None]
         else:
             candidates = seven_point(data.matches, data.weight)
-        squares = [float(data.weight @ sampson_distance(F, data.matches) ** 2) for F in candidates]
-        best = int(np.argmin(squares))
-        noise = math.sqrt(squares[best] / max(len(data.matches) - _N_FREE, 1))
+        F = min(candidates, key=lambda candidate: _noise(candidate, data))
+        noise = _noise(F, data)
         threshold = self.residual_threshold
         if threshold == "auto" or self.method == "lmeds":
-            threshold = LARGEST_DEVIATION * max(noise, _ROUNDING * np.ptp(data.matches))
+            threshold = LARGEST_DEVIATION * max(noise, _ROUNDING * typical_extent(data.matches))
         probability = np.ones(len(data.matches))
-        return RobustFit(candidates[best], probability, noise, float(threshold), 0)
+        return RobustFit(F, probability, noise, float(threshold))
 
     def _judge(self, data: MatchData, found: RobustFit, seed: np.uint64) -> str:
         """Return what leaves the matrix undetermined."""
         if self.degeneracy == "ignore":
             return "none"
-        distances = sampson_distance(found.F, data.matches)
-        noise = max(found.noise_scale, _ROUNDING * np.ptp(data.matches))
-        plane = plane_of(data.matches, found.F, noise, seed) if found.may_be_planar else None
+        F, noise = found.F, found.noise_scale
+        if self.method == "seven_point" and len(data.matches) > 7:
+            # Of many matches it fits them worse than need be.
+            F = eight_point(data.matches, data.weight)
+            noise = _noise(F, data)
+        noise = max(noise, _ROUNDING * typical_extent(data.matches))
+        plane = plane_of(data.matches, F, noise, seed) if found.may_be_planar else None
+        distances = sampson_distance(F, data.matches)
         return undetermined(data.matches, distances, found.probability, noise, plane)
+
+
+def _noise(F: NDArray[np.float64], data: MatchData) -> float:
+    """Return the standard deviation of the distances from F, which was fitted to all matches."""
+    square = float(data.weight @ sampson_distance(F, data.matches) ** 2)
+    return math.sqrt(square / max(len(data.matches) - _N_FREE, 1))
+
+
+def _epipoles(F: NDArray[np.float64], extent: float) -> NDArray[np.float64]:
+    """Return both epipoles, whatever the rank of the matrix is in pixels.
+
+    In units of the extent of the matches its singular values are those that matter.
+    """
+    unit = np.array([extent, extent, 1.0])
+    left, _, right = np.linalg.svd(unit[:, None] * F * unit)
+    found = np.stack([right[2], left[:, 2]]) * unit
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found * np.where(found[:, 2:] < 0, -1.0, 1.0)

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CentredMatches"]
+__all__ = ["CentredMatches", "typical_extent"]
 
 # So many matches tell a good model from a bad one, and how to improve it before all have their say.
 _N_SCORED = 4096
@@ -56,11 +56,9 @@ class CentredMatches:
         Medians, so that matches far off do not make all others one point.
         """
         n = len(matches)
-        centre = np.partition(matches, n // 2, axis=0)[n // 2]
+        centre = _median(matches)
         centred = matches - centre
-        offsets = np.abs(centred).max(axis=1)
-        spread = float(np.partition(offsets, n // 2)[n // 2]) or float(offsets.max()) or 1.0
-        scale = 1 / spread
+        scale = 1 / typical_extent(centred)
         centred *= scale
         if weight is None:
             weight = np.ones(n)
@@ -80,6 +78,7 @@ class CentredMatches:
 
     @property
     def n(self) -> int:
+        """How many there are."""
         return len(self.matches)
 
     @cached_property
@@ -109,7 +108,8 @@ class CentredMatches:
         """Return a fundamental matrix of these coordinates, of shape (9,), of unit norm."""
         to1, to2 = (np.linalg.inv(transform) for transform in self._transforms)
         model = (to2.T @ F @ to1).ravel()
-        return model / np.linalg.norm(model)
+        model /= np.linalg.norm(model)
+        return model
 
     def planar_to_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a homography of pixels, not normalised."""
@@ -121,6 +121,17 @@ class CentredMatches:
         s = self.scale
         x1, y1, x2, y2 = self.centre
         return _scaling(s, x1, y1), _scaling(s, x2, y2)
+
+
+def typical_extent(matches: NDArray[np.float64]) -> float:
+    """Return how far typical matches lie from the middle of their images, pixels."""
+    offsets = np.abs(matches - _median(matches)).max(axis=1)
+    return float(_median(offsets)) or float(offsets.max()) or 1.0
+
+
+def _median(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = len(rows) // 2
+    return np.partition(rows, half, axis=0)[half]
 
 
 def _scaling(scale: float, x: float, y: float) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import planar
 from fastmotion.epipolar.planar_fit import PlanarProblem, ScaledMatches
-from fastmotion.epipolar.problem import FundamentalProblem
+from fastmotion.epipolar.problem import RESOLUTION, FundamentalProblem
 from fastmotion.epipolar.ransac import Candidate
 
 __all__ = ["Plane", "find_plane", "plane_of", "resolve_plane", "undetermined"]
@@ -68,7 +68,7 @@ def find_plane(problem: FundamentalProblem, best: Candidate, seed: np.uint64) ->
     if len(few) < PlanarProblem.sample_size:
         return None
     rows = np.ascontiguousarray(matches.matches[few].T)
-    threshold = _WIDER * problem.threshold
+    threshold = _WIDER * max(problem.threshold, RESOLUTION)
     # In these coordinates already: nothing is scaled.
     scaled = ScaledMatches(rows, np.ones(len(few)), np.zeros(4), 1.0)
     planes = PlanarProblem(scaled, seed, threshold)
@@ -100,7 +100,7 @@ def resolve_plane(
     models = (cross @ plane.H).reshape(-1, 9)
     models /= np.linalg.norm(models, axis=1)[:, None]
     # All obey the plane, so that only what is off it tells them apart.
-    is_off = plane.distances > _WIDER * problem.threshold
+    is_off = _is_off(problem, plane)
     scorer = problem.among(is_off) if is_off[problem.matches.order].any() else problem
     gains = scorer.score(models)
     few = np.argpartition(-gains, _N_LISTED)[:_N_LISTED]
@@ -117,7 +117,7 @@ def _possible_epipoles(
 ) -> NDArray[np.float64]:
     """Return unit vectors: homogeneous coordinates of epipoles of image 2."""
     lines = _parallax_lines(problem.matches.matches, plane.H)
-    off = np.flatnonzero(plane.distances > _WIDER * problem.threshold)
+    off = np.flatnonzero(_is_off(problem, plane))
     pairs = [rng.integers(0, len(lines), (_N_PAIRS, 2))]
     if len(off) > 1:
         pairs.append(off[rng.integers(0, len(off), (_N_PAIRS_OFF, 2))])
@@ -129,8 +129,12 @@ def _possible_epipoles(
     return np.concatenate([_directions(_N_DIRECTIONS), meets])
 
 
+def _is_off(problem: FundamentalProblem, plane: Plane) -> NDArray[np.bool_]:
+    return plane.distances > _WIDER * max(problem.threshold, RESOLUTION)
+
+
 def _parallax_lines(matches: NDArray[np.float64], H: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return unit vectors of the lines through x₂ and H x₁: the epipole lies on those of inliers."""
+    """Return the lines, unit vectors, through x₂ and H x₁: the epipole lies on those of inliers."""
     ones = np.ones((len(matches), 1))
     mapped = np.concatenate([matches[:, :2], ones], axis=1) @ H.T
     lines = np.cross(np.concatenate([matches[:, 2:], ones], axis=1), mapped)
@@ -160,7 +164,7 @@ def plane_of(
 ) -> Plane | None:
     """Return the plane, in pixels, that dominates the matches near their epipolar lines."""
     matches = CentredMatches.of_pixels(pixels, None, np.random.default_rng(int(seed)))
-    problem = FundamentalProblem(matches, _NEAR * noise, seed=seed)
+    problem = FundamentalProblem(matches, _NEAR * noise, sample_size=7, seed=seed)
     plane = find_plane(problem, Candidate(matches.from_pixels(F), 0.0, 0.0), seed)
     if plane is None:
         return None
@@ -206,9 +210,11 @@ def undetermined(
 
 def _are_few_points(matches: NDArray[np.float64], noise: float) -> bool:
     """Return whether fewer than eight matches differ, or those of an image lie on a line."""
-    if len(matches) < _LEAST_DIFFERENT:
-        return True
-    if len(matches) < 8 * _LEAST_DIFFERENT and len(np.unique(matches, axis=0)) < _LEAST_DIFFERENT:
+    # The first few tell, as a rule.
+    if all(
+        len(np.unique(rows, axis=0)) < _LEAST_DIFFERENT
+        for rows in (matches[: 2 * _LEAST_DIFFERENT], matches)
+    ):
         return True
     for points in (matches[:, :2], matches[:, 2:]):
         x, y = (points - points.mean(axis=0)).T

@@ -10,7 +10,10 @@ from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import cpu, refinement
 from fastmotion.epipolar.ransac import Candidate
 
-__all__ = ["FundamentalProblem"]
+__all__ = ["RESOLUTION", "FundamentalProblem"]
+
+# Distances that float32 tells from zero, in coordinates of the order of one.
+RESOLUTION = 2e-6
 
 # A model of seven noisy matches is off by more than the threshold in most places: its inliers at
 # this multiple of it lead it to those of the threshold itself.
@@ -44,8 +47,8 @@ class FundamentalProblem:
         matches: CentredMatches,
         threshold: float,
         *,
-        sample_size: int = 7,
-        seed: np.uint64 = np.uint64(0),
+        sample_size: int,
+        seed: np.uint64,
         refines: bool = True,
     ) -> None:
         self.matches = matches
@@ -53,6 +56,7 @@ class FundamentalProblem:
         self._seed = seed
         self.threshold = threshold * matches.scale
         self._inverse_threshold = 1 / self.threshold**2
+        self._scoring = np.float32(1 / max(self.threshold, RESOLUTION) ** 2)
         self._refines = refines
         # Made here, once, rather than by several threads at a time.
         self._scored = matches.scored
@@ -86,7 +90,7 @@ class FundamentalProblem:
             as_kernel_input(self.matches.matches),
             self._scored,
             n,
-            np.float32(self._inverse_threshold),
+            self._scoring,
             models,
             gains,
         )
@@ -105,7 +109,7 @@ class FundamentalProblem:
         """Return the mean gains of models of shape (n_models, 9)."""
         n = len(self.matches.order)
         gains = np.empty(len(models))
-        cpu.score(models, self._scored, n, np.float32(self._inverse_threshold), gains)
+        cpu.score(models, self._scored, n, self._scoring, gains)
         return gains / n
 
     def refine(self, model: NDArray[np.float64]) -> Candidate:

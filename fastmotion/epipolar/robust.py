@@ -30,6 +30,8 @@ _TOO_WIDE = 2.0
 _MOST_SEARCHES = 4
 # Of a fundamental matrix.
 _N_FREE = 7
+# Second singular value at unit norm below which a matrix has no epipoles to speak of.
+_LEAST_SECOND = 1e-12
 # Distances are not told apart below this share of the spread.
 _ROUNDING = 1e-9
 
@@ -62,7 +64,6 @@ class RobustFit:
         Standard deviation of a coordinate of right matches, pixels.
     threshold : float
         Pixels.
-    n_trials : int
     may_be_planar : bool
         Whether a plane may hold so many right matches that F is undetermined.
     """
@@ -71,7 +72,6 @@ class RobustFit:
     probability: NDArray[np.float64]
     noise_scale: float
     threshold: float
-    n_trials: int
     may_be_planar: bool = True
 
 
@@ -82,8 +82,8 @@ def fit_robust(
     settings: RobustSettings,
     *,
     is_progressive: bool,
-) -> RobustFit | None:
-    """Return the best fundamental matrix found, None if no sample had one.
+) -> tuple[RobustFit | None, int]:
+    """Return the best fundamental matrix found, None if no sample had one, and the trials made.
 
     Parameters
     ----------
@@ -100,10 +100,15 @@ def fit_robust(
     sampling = Sampling(matches.n, settings.sample_size, is_progressive)
     search = _Search(pixels, matches, sampling, settings, rng)
     if settings.takes_median:
-        return search.run_median()
-    if threshold is not None:
-        return search.run(threshold)
-    return _fit_unknown_threshold(search)
+        found = search.run_median()
+    elif threshold is not None:
+        found = search.run(threshold)
+    else:
+        found = _fit_unknown_threshold(search)
+    if found is not None:
+        singular_values = np.linalg.svd(matches.from_pixels(found.F).reshape(3, 3))[1]
+        found = found if singular_values[1] > _LEAST_SECOND else None
+    return found, search.n_trials
 
 
 def _fit_unknown_threshold(search: _Search) -> RobustFit | None:
@@ -133,7 +138,13 @@ def _trials_for_half(settings: RobustSettings) -> int:
 
 
 class _Search:
-    """Searches of one set of matches, with any threshold."""
+    """Searches of one set of matches, with any threshold.
+
+    Attributes
+    ----------
+    n_trials : int
+        Of the last search.
+    """
 
     def __init__(
         self,
@@ -148,37 +159,40 @@ class _Search:
         self._sampling = sampling
         self._settings = settings
         self._rng = rng
+        self.n_trials = 0
 
     def run(self, threshold: float) -> RobustFit | None:
         """Search with a threshold in pixels."""
         settings = self._settings
         problem = self._problem(self.matches, threshold)
-        best, n_trials = run_ransac(
+        best, self.n_trials = run_ransac(
             problem,
             self._sampling,
             confidence=settings.confidence,
             max_trials=settings.max_trials,
             n_jobs=settings.n_jobs,
         )
-        if best is None:
-            return None
+        return None if best is None else self._conclude(problem, best)
+
+    def _conclude(self, problem: FundamentalProblem, best: Candidate) -> RobustFit:
+        """Return what becomes of the best model of samples."""
+        settings = self._settings
         if not settings.refines:
-            return self._unpolished(problem, problem.finish(best.model), n_trials)
+            return self._unpolished(problem, problem.finish(best.model))
         plane = find_plane(problem, best, settings.seed)
         is_handled = plane is not None and settings.handles_planes
         if plane is not None and is_handled:
             best = resolve_plane(problem, best, plane, self._rng)
         polished = self._polish(problem, best.model)
         if polished is None:
-            return self._unpolished(problem, problem.finish(best.model), n_trials)
+            return self._unpolished(problem, problem.finish(best.model))
         if is_handled:
             polished = self._resolve_again(polished)
         return RobustFit(
             polished.F,
             polished.probability,
             polished.noise_scale,
-            threshold,
-            n_trials,
+            problem.threshold / self.matches.scale,
             may_be_planar=plane is not None,
         )
 
@@ -186,20 +200,16 @@ class _Search:
         """Search the model whose squared distances have the least median (Rousseeuw 1984)."""
         settings = self._settings
         problem = self._problem(self.matches, _FIRST_THRESHOLD / self.matches.scale)
-        n_trials = min(settings.max_trials, _trials_for_half(settings))
-        found = least_median(problem, self._sampling, n_trials, settings.n_jobs)
+        self.n_trials = min(settings.max_trials, _trials_for_half(settings))
+        found = least_median(problem, self._sampling, self.n_trials, settings.n_jobs)
         if found is None:
             return None
         model, noise = found
-        noise = max(noise, _ROUNDING)
-        problem = self._problem(self.matches, LARGEST_DEVIATION * noise / self.matches.scale)
-        polished = self._polish(problem, model) if settings.refines else None
-        if polished is None:
-            return self._unpolished(problem, problem.finish(model), n_trials)
-        threshold = LARGEST_DEVIATION * max(polished.noise_scale, _ROUNDING / self.matches.scale)
-        return RobustFit(
-            polished.F, polished.probability, polished.noise_scale, threshold, n_trials
-        )
+        least = _ROUNDING / self.matches.scale
+        threshold = LARGEST_DEVIATION * max(noise / self.matches.scale, least)
+        problem = self._problem(self.matches, threshold)
+        fit = self._conclude(problem, problem.refine(model))
+        return replace(fit, threshold=LARGEST_DEVIATION * max(fit.noise_scale, least))
 
     def _problem(self, matches: CentredMatches, threshold: float) -> FundamentalProblem:
         settings = self._settings
@@ -243,7 +253,7 @@ class _Search:
         except ValueError:
             return None
 
-    def _unpolished(self, problem: FundamentalProblem, best: Candidate, n_trials: int) -> RobustFit:
+    def _unpolished(self, problem: FundamentalProblem, best: Candidate) -> RobustFit:
         """Return a model as it is, its inliers all right."""
         matches = self.matches
         squares = problem.squares(best.model)
@@ -255,5 +265,4 @@ class _Search:
             is_inlier.astype(float),
             noise / matches.scale,
             problem.threshold / matches.scale,
-            n_trials,
         )

@@ -1,8 +1,8 @@
 """Nonlinear least squares of Sampson distances over the fundamental matrices of rank two.
 
 Steps are taken on the tangent space of the matrices of unit norm and rank two, of seven dimensions.
-The derivative of a Sampson distance is nearly the outer product u vᵀ of the match corrected to first
-order, so a 9×9 normal matrix takes 36 sums, not 45; the small rest enters the gradient.
+The derivative of a Sampson distance is nearly the outer product u vᵀ of the match corrected to
+first order, so a 9×9 normal matrix takes 36 sums, not 45; the small rest enters the gradient.
 """
 
 import math
