@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmotion.core.device import Device, resolve_device
 from fastmotion.core.parallel import thread_map
 from fastmotion.core.random import new_seed
-from fastmotion.core.validation import Interval, Options, StrOptions, fit_context
+from fastmotion.core.validation import Interval, StrOptions, fit_context
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.epipolar.checks import check_matches
 from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
@@ -68,7 +68,7 @@ class TwoViewEstimator(BaseEstimator):
         "max_trials": [Interval(Integral, 1, None, closed="left")],
         "local_optimization": ["boolean"],
         "nan_policy": [StrOptions({"raise", "omit"})],
-        "random_state": ["random_state", Options(np.random.Generator, set())],
+        "random_state": ["random_state", np.random.Generator],
         "n_jobs": [
             Interval(Integral, 1, None, closed="left"),
             Interval(Integral, None, -1, closed="right"),

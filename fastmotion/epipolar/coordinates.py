@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.epipolar.estimation import in_pixels
+
 __all__ = ["CentredMatches", "typical_extent"]
 
 # So many matches tell a good model from a bad one, and how to improve it before all have their say.
@@ -100,16 +102,14 @@ class CentredMatches:
         return _padded(self.matches, 0.0), _padded(self.weight[:, None], 0.0)[0]
 
     def to_pixels(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a fundamental matrix of pixels, of shape (3, 3), not normalised."""
-        to1, to2 = self._transforms
-        return to2.T @ model.reshape(3, 3) @ to1
+        """Return a fundamental matrix of pixels, of shape (3, 3), normalised."""
+        return in_pixels(model.reshape(3, 3), *self._transforms)
 
     def from_pixels(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a fundamental matrix of these coordinates, of shape (9,), of unit norm."""
         to1, to2 = (np.linalg.inv(transform) for transform in self._transforms)
-        model = (to2.T @ F @ to1).ravel()
-        model /= np.linalg.norm(model)
-        return model
+        model: NDArray[np.float64] = (to2.T @ F @ to1).ravel()
+        return model / float(np.linalg.norm(model))
 
     def planar_to_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a homography of pixels, not normalised."""

@@ -38,8 +38,8 @@ _NEAR, _FROM, _TO = 2.5, 5.0, 15.0
 # F is chosen so that chance gains: so many times what it would at a given F.
 _CHOSEN = 3.0
 
-# The moduli of the eigenvalues of a rotation's homography, one at the same intrinsics, may differ
-# in logarithm by this.
+# The moduli of the eigenvalues of a rotation's homography are equal if both images have the same
+# intrinsics; estimated, they may lie so far from their mean, in logarithm.
 _UNIT_MODULUS = 0.01
 # Points on a line scatter about it by less than so many standard deviations of their noise.
 _COLLINEAR = 2.0
@@ -228,5 +228,5 @@ def _are_few_points(matches: NDArray[np.float64], noise: float) -> bool:
 
 def _is_rotation(H: NDArray[np.float64]) -> bool:
     """Return whether H may be K R K⁻¹, which has the eigenvalues of a rotation."""
-    moduli = np.abs(np.linalg.eigvals(H / np.cbrt(np.linalg.det(H))))
-    return bool(np.abs(np.log(np.maximum(moduli, 1e-300))).max() <= _UNIT_MODULUS)
+    moduli = np.abs(np.linalg.eigvals(H))
+    return bool(moduli.max() <= math.exp(2 * _UNIT_MODULUS) * moduli.min())

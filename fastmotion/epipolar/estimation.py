@@ -311,11 +311,18 @@ class _Design:
         left, values, right = np.linalg.svd(member)
         values[1] = max(values[1], _LEAST_RATIO * values[0])
         member = (left[:, :2] * values[:2]) @ right[:2]
-        F = normalise_fundamental(self.to_normalised2.T @ member @ self.to_normalised1)
-        # Where terms cancel, as with points far from the origin, rounding raises the rank.
-        if np.linalg.svd(F, compute_uv=False)[2] > _ROUNDED_RANK:
-            F = normalise_fundamental(nearest_rank2(F))
-        return F
+        return in_pixels(member, self.to_normalised1, self.to_normalised2)
+
+
+def in_pixels(
+    F: NDArray[np.float64], from_pixels1: NDArray[np.float64], from_pixels2: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the fundamental matrix of pixels for one of transformed points, normalised."""
+    F = normalise_fundamental(from_pixels2.T @ F @ from_pixels1)
+    # Where terms cancel, as with points far from the origin, rounding raises the rank.
+    if np.linalg.svd(F, compute_uv=False)[2] > _ROUNDED_RANK:
+        F = normalise_fundamental(nearest_rank2(F))
+    return F
 
 
 def _precision(matches: ArrayLike) -> float:

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastmotion.core.compile import register_warmup
 from fastmotion.epipolar.checks import check_fundamental, check_matches
 from fastmotion.epipolar.coordinates import CentredMatches
-from fastmotion.epipolar.estimation import normalise_fundamental
 from fastmotion.epipolar.kernels import polish as kernels
 from fastmotion.linear._normal_equations import check_weight
 
@@ -166,8 +165,7 @@ def polish_centred(
         return None
     # The kernel's noise is the root mean square distance.
     noise *= np.sqrt((left + _N_FREE) / left) / matches.scale
-    F = normalise_fundamental(matches.to_pixels(model))
-    return PolishedFundamental(F, probability[: matches.n], float(noise))
+    return PolishedFundamental(matches.to_pixels(model), probability[: matches.n], float(noise))
 
 
 def _warm_up() -> None:

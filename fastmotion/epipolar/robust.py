@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import find_plane, resolve_plane
-from fastmotion.epipolar.estimation import normalise_fundamental
 from fastmotion.epipolar.median import least_median
-from fastmotion.epipolar.polishing import PolishedFundamental, polish_fundamental
+from fastmotion.epipolar.polishing import PolishedFundamental, polish_centred
 from fastmotion.epipolar.problem import FundamentalProblem
 from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
 
@@ -98,7 +97,7 @@ def fit_robust(
     rng = np.random.default_rng(int(settings.seed))
     matches = CentredMatches.of_pixels(pixels, weight, rng)
     sampling = Sampling(matches.n, settings.sample_size, is_progressive)
-    search = _Search(pixels, matches, sampling, settings, rng)
+    search = _Search(matches, sampling, settings, rng)
     if settings.takes_median:
         found = search.run_median()
     elif threshold is not None:
@@ -148,13 +147,11 @@ class _Search:
 
     def __init__(
         self,
-        pixels: NDArray[np.float64],
         matches: CentredMatches,
         sampling: Sampling,
         settings: RobustSettings,
         rng: np.random.Generator,
     ) -> None:
-        self._pixels = pixels
         self.matches = matches
         self._sampling = sampling
         self._settings = settings
@@ -245,13 +242,7 @@ class _Search:
         self, problem: FundamentalProblem, model: NDArray[np.float64]
     ) -> PolishedFundamental | None:
         """Polish a model of a problem among all matches; None if they do not allow it."""
-        matches = self.matches
-        F = matches.to_pixels(problem.finish(model).model)
-        noise = problem.threshold / matches.scale / 2
-        try:
-            return polish_fundamental(F, self._pixels, noise, sample_weight=matches.weight)
-        except ValueError:
-            return None
+        return polish_centred(self.matches, problem.finish(model).model, problem.threshold / 2)
 
     def _unpolished(self, problem: FundamentalProblem, best: Candidate) -> RobustFit:
         """Return a model as it is, its inliers all right."""
@@ -261,7 +252,7 @@ class _Search:
         left = max(float(matches.weight[is_inlier].sum()) - _N_FREE, 1.0)
         noise = float(np.sqrt(matches.weight[is_inlier] @ squares[is_inlier] / left))
         return RobustFit(
-            normalise_fundamental(matches.to_pixels(best.model)),
+            matches.to_pixels(best.model),
             is_inlier.astype(float),
             noise / matches.scale,
             problem.threshold / matches.scale,
