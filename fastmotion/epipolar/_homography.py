@@ -265,7 +265,7 @@ class Homography(TwoViewEstimator):
         threshold = 1.0 if is_automatic else float(self.residual_threshold) / scaled.unit
         problem = PlanarProblem(scaled, seed, threshold, refines=self.local_optimization)
         if self.method == "dlt":
-            return self._fit_all(problem, planes.direct_linear(data.matches, data.weight))
+            return self._fit_all(problem)
         model: NDArray[np.float64] | None
         if self.method == "lmeds":
             n_trials = min(self.max_trials, trials_for_half(self.confidence))
@@ -283,14 +283,15 @@ class Homography(TwoViewEstimator):
         threshold = max(threshold, least)
         return _Found(model, problem.at(threshold), threshold * scaled.unit, n_trials)
 
-    def _fit_all(self, problem: PlanarProblem, H: NDArray[np.float64]) -> _Found:
+    def _fit_all(self, problem: PlanarProblem) -> _Found:
         """Return the model of all matches."""
-        model = problem.matches.from_pixels(H)
+        matches = problem.matches
+        model = planes.direct_linear(np.ascontiguousarray(matches.rows.T), matches.weight).ravel()
         everything = problem.at(_EVERYTHING * max(problem.distances(model).max(), 1.0))
         threshold = self.residual_threshold
         if threshold == "auto":
-            noise = max(everything.evaluate(model, 0.0).noise, problem.matches.rounding())
-            threshold = LARGEST_DEVIATION * noise * problem.matches.unit
+            noise = max(everything.evaluate(model, 0.0).noise, matches.rounding())
+            threshold = LARGEST_DEVIATION * noise * matches.unit
         return _Found(model, everything, float(threshold), 1)
 
     def _coarser(self, found: _Found) -> _Found:

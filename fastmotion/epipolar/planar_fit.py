@@ -84,6 +84,8 @@ _CAUTION = 3.0
 # Singular values of a homography between points of unit radius, the least to the largest: below
 # that a plane is seen edge-on.
 _LEAST_RATIO = 1e-3
+# The same where none determines the homography: below that rounding may turn its orientation.
+_NO_INVERSE = 1e-9
 # Share of the gain that another model of the same inliers must keep.
 _MOST = 0.8
 
@@ -136,12 +138,8 @@ class ScaledMatches:
 
     def to_pixels(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the homography of pixels for one of these coordinates."""
-        return unit_homography(self._unscaled2() @ model.reshape(3, 3) @ self._scaling1())
-
-    def from_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the model, of unit norm, for a homography of pixels."""
-        model = np.linalg.inv(self._unscaled2()) @ H @ np.linalg.inv(self._scaling1())
-        return (model / np.linalg.norm(model)).ravel()
+        H = model.reshape(3, 3)
+        return unit_homography(self._unscaled2() @ H @ self._scaling1(), H)
 
     def covariance_in_pixels(self, evaluation: Evaluation) -> NDArray[np.float64]:
         """Return the covariance of the homography of pixels, of unit norm and rank 8."""
@@ -453,7 +451,7 @@ def undetermined_model(problem: PlanarProblem, evaluation: Evaluation | None) ->
     if evaluation is not None:
         evaluations.append(evaluation)
     for choice in sorted(evaluations, key=lambda choice: -choice.gain):
-        if choice.gain > least and not is_singular(choice.model.reshape(3, 3)):
+        if choice.gain > least and not is_singular(choice.model.reshape(3, 3), _NO_INVERSE):
             return choice
     raise ValueError(
         "no invertible homography fits the matches: in samples of four, three points lie on a "

@@ -100,7 +100,7 @@ def direct_linear(
             "the matches determine no invertible homography: in one image all points but one lie "
             "on a line, or are the same; add matches elsewhere"
         )
-    return normalise_homography(np.linalg.solve(to_normalised2, H @ to_normalised1))
+    return unit_homography(np.linalg.solve(to_normalised2, H @ to_normalised1), H)
 
 
 def planar_equations(
@@ -116,10 +116,13 @@ def planar_equations(
     return equations.reshape(9, -1)
 
 
-def is_singular(H: NDArray[np.float64]) -> bool:
-    """Return whether a homography of coordinates of the order of one has no inverse."""
+def is_singular(H: NDArray[np.float64], least: float = _SINGULAR) -> bool:
+    """Return whether a homography of coordinates of the order of one has no inverse.
+
+    That is so if its least singular value is that share of the largest, or less.
+    """
     values = np.linalg.svd(H, compute_uv=False)
-    return bool(values[2] <= _SINGULAR * values[0])
+    return bool(values[2] <= least * values[0])
 
 
 def _balanced(H: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,13 +187,19 @@ def normalise_homography(H: ArrayLike) -> NDArray[np.float64]:
            [0.   , 0.577, 0.   ],
            [0.   , 0.   , 0.577]])
     """
-    return unit_homography(check_homography(H))
+    matrix = check_homography(H)
+    return unit_homography(matrix, matrix)
 
 
-def unit_homography(H: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a homography that has been checked with unit norm and positive determinant."""
+def unit_homography(H: NDArray[np.float64], scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a homography that has been checked with unit norm and positive determinant.
+
+    The sign comes from the same homography of scaled coordinates: far from the origin the
+    determinant is nothing but rounding.
+    """
     matrix = H / np.abs(H).max()  # so that no square overflows, and not all underflow
-    matrix /= np.copysign(np.linalg.norm(matrix), np.linalg.det(matrix))
+    sign = np.linalg.det(scaled / np.abs(scaled).max())
+    matrix /= np.copysign(np.linalg.norm(matrix), sign)
     return matrix + 0.0  # no zero is negative
 
 

