@@ -318,7 +318,10 @@ def test_seeds_matter_and_repeat():
     states = [np.random.RandomState(1), np.random.RandomState(1)]
     one, two = (FundamentalMatrix(random_state=state).fit(view.matches) for state in states)
     assert_equal_fits(one, two)
-    # A generator goes on.
+    generators = [np.random.default_rng(1), np.random.default_rng(1)]
+    one, two = (FundamentalMatrix(random_state=rng).fit(view.matches) for rng in generators)
+    assert_equal_fits(one, two)
+    # A state goes on.
     model = FundamentalMatrix(random_state=states[0], local_optimization=False)
     assert (model.fit(view.matches).F_ != model.fit(view.matches).F_).any()
     # Without a seed it works too, and leaves NumPy's global state alone.

@@ -105,7 +105,7 @@ def line(rng, n=60):
     return np.column_stack([x, 2 * x + 3])
 
 
-def undetermined(rng):
+def undetermined(rng, method="ransac"):
     points = rng.uniform(0, 500, (60, 2))
     few = scene(n_matches=7, inlier_ratio=1.0).matches
     on_line = line(rng)
@@ -120,7 +120,8 @@ def undetermined(rng):
         "four different": (np.repeat(few[:4], 20, axis=0), {"points", "plane", "rotation"}),
         "six different": (np.repeat(few[:6], 10, axis=0), {"points"}),
         "seven different": (np.repeat(few, 10, axis=0), {"points"}),
-        "half are one": (half, {"none"}),
+        # The least median breaks down there.
+        "half are one": (half, {"none", "points"} if method == "lmeds" else {"none"}),
         "a line in space": (
             np.column_stack([on_line, on_line / (1 + on_line[:, :1] / 900)]),
             {"points", "plane", "rotation"},
@@ -153,7 +154,7 @@ CASES = list(undetermined(np.random.default_rng(0)))
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("method", METHODS)
 def test_matches_that_leave_the_matrix_undetermined(case, method, rng):
-    matches, expected = undetermined(rng)[case]
+    matches, expected = undetermined(rng, method)[case]
     before = matches.copy()
     model = FundamentalMatrix(method, max_trials=2000, random_state=0)
     messages = fit_quietly(model, matches)
