@@ -86,6 +86,8 @@ _CAUTION = 3.0
 _LEAST_RATIO = 1e-3
 # The same where none determines the homography: below that rounding may turn its orientation.
 _NO_INVERSE = 1e-9
+# Points whose coordinates differ by less, relative to them, are one.
+_SAME = 1e-9
 # Share of the gain that another model of the same inliers must keep.
 _MOST = 0.8
 
@@ -123,7 +125,10 @@ class ScaledMatches:
         half = few.shape[1] // 2
         middle = np.partition(few, half, axis=1)[:, half]
         largest = np.abs(few - middle[:, np.newaxis]).max(axis=0)
-        unit = float(np.partition(largest, half)[half]) or float(largest.max()) or 1.0
+        # Where most points are one but for rounding, the others tell the spread.
+        rounding = _SAME * float(np.abs(middle).max())
+        sizes = (float(np.partition(largest, half)[half]), float(largest.max()), 1.0)
+        unit = next((size for size in sizes if size > rounding), 1.0)
         rows = (rows - middle[:, np.newaxis]) / unit
         return cls(rows, weight, middle, unit)
 
