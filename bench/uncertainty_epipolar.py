@@ -151,7 +151,7 @@ def one_run(scene: Scene, noise: float, is_robust: bool, seed: list[int]) -> Run
 
     def holds(points: np.ndarray, noise_scale: float) -> np.ndarray:
         band = epipolar_band(
-            points[:, :2], F, estimate.covariance, probability=PROBABILITY, noise_scale=noise_scale
+            F, estimate.covariance, points[:, :2], probability=PROBABILITY, noise_scale=noise_scale
         )
         return band.contains(points[:, 2:])
 
@@ -170,9 +170,9 @@ def one_run(scene: Scene, noise: float, is_robust: bool, seed: list[int]) -> Run
 def holds_lines(scene: Scene, F: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Whether the bands of fresh points hold the whole true lines."""
     points = scene.fresh[:, :2]
-    found, true = (epipolar_band(points, G, covariance).lines for G in (F, scene.F))
+    found, true = (epipolar_band(G, covariance, points).lines for G in (F, scene.F))
     true = true * np.sign(np.sum(found[:, :2] * true[:, :2], axis=1))[:, np.newaxis]
-    spread = line_covariance(points, F, covariance)
+    spread = line_covariance(F, covariance, points)
     inside = []
     for i, difference in enumerate(true - found):
         # The two eigenvectors of the line's covariance; in pixels, c varies far more than a and b.

@@ -67,7 +67,7 @@ known = np.argwhere(pair.mask)[::50, ::-1].astype(float)
 truth = known + pair.flow[pair.mask][::50]
 
 for name, estimator in {"features": from_features, "flow": from_flow}.items():
-    a, b, c = epipolar_lines(known, estimator.F_).T
+    a, b, c = epipolar_lines(estimator.F_, known).T
     distance = np.abs(a * truth[:, 0] + b * truth[:, 1] + c)
     angle = np.degrees(np.arctan(np.abs(a / b)))
     print(

@@ -438,9 +438,9 @@ class EpipolarDisplay:
         if probability is None or self.covariance is None or np.isinf(self.covariance).any():
             return np.empty((0, 0, 2))
         band = epipolar_band(
-            points,
-            F,
-            self.covariance,
+            F=F,
+            covariance=self.covariance,
+            points=points,
             probability=probability,
             image=image,
             noise_scale=self.noise_scale,
@@ -449,8 +449,8 @@ class EpipolarDisplay:
         origin = np.array([frame.left, frame.top])
         shift = np.array([[1, 0, origin[0]], [0, 1, origin[1]], [0, 0, 1]])
         shifted = EpipolarBand(band.lines @ shift, shift.T @ band.conics @ shift, probability)
-        shape = math.ceil(frame.bottom - frame.top), math.ceil(frame.right - frame.left)
-        first, second = np.moveaxis(shifted.edges(shape, _BAND_SAMPLES), 1, 0)
+        size = math.ceil(frame.right - frame.left), math.ceil(frame.bottom - frame.top)
+        first, second = np.moveaxis(shifted.edges(size, _BAND_SAMPLES), 1, 0)
         return np.concatenate([first, second[:, ::-1]], axis=1) + origin
 
     def _draw_epipoles(self, F: NDArray[np.float64], frames: list[_Frame]) -> None:
@@ -550,7 +550,7 @@ def _find_lines(
     with warnings.catch_warnings():
         # An epipole has no line, which the picture shows well enough.
         warnings.simplefilter("ignore", RuntimeWarning)
-        return epipolar_lines(points=points, F=F, image=image)
+        return epipolar_lines(F=F, points=points, image=image)
 
 
 def _clip_lines(lines: NDArray[np.float64], frame: _Frame) -> NDArray[np.float64]:

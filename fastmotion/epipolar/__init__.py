@@ -22,6 +22,7 @@ from fastmotion.epipolar.planes import (
     transfer_distance,
     transform_points,
 )
+from fastmotion.epipolar.polishing import PolishedFundamental, polish_fundamental
 from fastmotion.epipolar.rectification import (
     Rectification,
     RectifiedCameras,
@@ -42,6 +43,7 @@ __all__ = [
     "FailedFit",
     "FundamentalMatrix",
     "Homography",
+    "PolishedFundamental",
     "Rectification",
     "RectifiedCameras",
     "RelativePose",
@@ -58,6 +60,7 @@ __all__ = [
     "homography_from_points",
     "line_covariance",
     "planar_sampson_distance",
+    "polish_fundamental",
     "projections_from_cameras",
     "recover_pose",
     "rectify",

@@ -214,15 +214,21 @@ class FundamentalMatrix(TwoViewEstimator):
         Returns
         -------
         ndarray of shape (n, 3), float64
-            ``a, b, c`` of ``a x + b y + c = 0`` with ``a² + b² = 1``.
+            ``a, b, c`` of ``a x + b y + c = 0`` with ``a² + b² = 1``; 0 0 0 for a point at the
+            epipole, which has no line.
+
+        Warns
+        -----
+        RuntimeWarning
+            A point lies at the epipole.
 
         Raises
         ------
         ValueError
-            A shape is wrong, a number is not finite, or a point is the epipole, which has no line.
+            A shape is wrong, a number is not finite, or ``image`` is neither 1 nor 2.
         """
         check_is_fitted(self)
-        return lines.epipolar_lines(points, self.F_, image)
+        return lines.epipolar_lines(self.F_, points, image)
 
     def epipolar_band(
         self,
@@ -263,9 +269,9 @@ class FundamentalMatrix(TwoViewEstimator):
         if not np.isfinite(self.covariance_).all():
             raise ValueError("there is no band: " + self._describe(self.degeneracy_))
         return epipolar_band(
-            points,
             self.F_,
             self.covariance_,
+            points,
             probability=probability,
             image=image,
             noise_scale=noise_scale,

@@ -374,9 +374,9 @@ def recover_pose(
 
 
 def triangulate(
-    matches: ArrayLike,
     P1: ArrayLike,
     P2: ArrayLike,
+    matches: ArrayLike,
     *,
     method: str = "optimal",
     homogeneous: bool = False,
@@ -385,11 +385,11 @@ def triangulate(
 
     Parameters
     ----------
-    matches : array_like of shape (n, 4)
-        Rows ``x1 y1 x2 y2``, pixels.
     P1, P2 : array_like of shape (3, 4)
         Map homogeneous points of space to homogeneous pixels; of rank 3, with different centres.
         `projections_from_cameras` makes them from intrinsic parameters and a pose.
+    matches : array_like of shape (n, 4)
+        Rows ``x1 y1 x2 y2``, pixels.
     method : {"optimal", "linear"}, default="optimal"
         Which point is taken where rays do not meet because of noise:
 
@@ -437,7 +437,7 @@ def triangulate(
     >>> from fastmotion.epipolar import projections_from_cameras, triangulate
     >>> view = make_two_view(inlier_ratio=1.0, noise=0.0, random_state=0)
     >>> P1, P2 = projections_from_cameras(view.K1, view.R, view.t, view.K2)
-    >>> bool(np.allclose(triangulate(view.matches, P1, P2), view.X))
+    >>> bool(np.allclose(triangulate(P1, P2, view.matches), view.X))
     True
     """
     rows = check_matches(matches, name="matches")[0]

@@ -101,15 +101,15 @@ def epipoles(F: ArrayLike) -> NDArray[np.float64]:
     return np.where(found[:, 2:] < 0, -found, found)
 
 
-def epipolar_lines(points: ArrayLike, F: ArrayLike, image: int = 1) -> NDArray[np.float64]:
+def epipolar_lines(F: ArrayLike, points: ArrayLike, image: int = 1) -> NDArray[np.float64]:
     """Return the lines of one image on which points of the other one reappear.
 
     Parameters
     ----------
-    points : array_like of shape (n, 2)
-        Pixels x y.
     F : array_like of shape (3, 3)
         Fundamental matrix, ``[x2 y2 1] F [x1 y1 1]ᵀ = 0``, of any scale.
+    points : array_like of shape (n, 2)
+        Pixels x y.
     image : {1, 2}, default=1
         The image in which the points lie; the lines lie in the other one.
 
@@ -137,7 +137,7 @@ def epipolar_lines(points: ArrayLike, F: ArrayLike, image: int = 1) -> NDArray[n
     --------
     >>> from fastmotion.epipolar import epipolar_lines
     >>> F = [[0, 0, 0], [0, 0, -1], [0, 1, 0]]  # a sideways motion: y1 = y2
-    >>> epipolar_lines([[10, 20], [30, 40]], F)
+    >>> epipolar_lines(F, [[10, 20], [30, 40]])
     array([[  0.,  -1.,  20.],
            [  0.,  -1.,  40.]])
     """

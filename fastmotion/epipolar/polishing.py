@@ -81,7 +81,7 @@ def polish_fundamental(
 
     See Also
     --------
-    fastmotion.epipolar.uncertainty.fundamental_covariance : Takes the probabilities and the noise.
+    fundamental_covariance : Takes the probabilities and the noise.
 
     Notes
     -----
@@ -103,7 +103,7 @@ def polish_fundamental(
     Examples
     --------
     >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar.polishing import polish_fundamental
+    >>> from fastmotion.epipolar import polish_fundamental
     >>> view = make_two_view(n_matches=1000, inlier_ratio=0.5, random_state=0)
     >>> polished = polish_fundamental(view.F, view.matches, 0.8)
     >>> round(polished.noise_scale, 1), bool(polished.probability[view.inlier_mask].mean() > 0.95)

@@ -13,6 +13,7 @@ from scipy.special import chdtri
 from fastmotion.epipolar.checks import (
     check_fundamental,
     check_image_number,
+    check_image_size,
     check_matches,
     check_matrix,
     check_points,
@@ -360,7 +361,8 @@ def _transform_covariance(
     size = np.linalg.norm(moved)
     moved /= size
     linear = (linear - np.outer(moved, moved @ linear)) / size
-    return linear @ covariance @ linear.T
+    moved_covariance = linear @ covariance @ linear.T
+    return (moved_covariance + moved_covariance.T) / 2  # symmetric to the last digit
 
 
 def fundamental_covariance(
@@ -408,7 +410,7 @@ def fundamental_covariance(
     See Also
     --------
     epipolar_band : What it means for epipolar lines.
-    fastmotion.epipolar.polishing.polish_fundamental : What comes before, where matches are wrong.
+    polish_fundamental : What comes before, where matches are wrong.
 
     Notes
     -----
@@ -435,7 +437,7 @@ def fundamental_covariance(
     --------
     >>> import numpy as np
     >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar.uncertainty import fundamental_covariance
+    >>> from fastmotion.epipolar import fundamental_covariance
     >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, random_state=0)
     >>> covariance = fundamental_covariance(view.F, view.matches, noise_scale=1.0)
     >>> covariance.shape, np.allclose(covariance @ view.F.ravel(), 0)
@@ -523,18 +525,18 @@ def _match_sums(
 
 
 def line_covariance(
-    points: ArrayLike, F: ArrayLike, covariance: ArrayLike, image: int = 1
+    F: ArrayLike, covariance: ArrayLike, points: ArrayLike, image: int = 1
 ) -> NDArray[np.float64]:
     """Return the covariances of the epipolar lines of exact points.
 
     Parameters
     ----------
-    points : array_like of shape (m, 2)
-        Pixels of one image.
     F : array_like of shape (3, 3)
         Fundamental matrix.
     covariance : array_like of shape (9, 9)
         Of ``F.ravel()`` at unit norm.
+    points : array_like of shape (m, 2)
+        Pixels of one image.
     image : {1, 2}, default=1
         The image of the points; the lines lie in the other one.
 
@@ -551,7 +553,7 @@ def line_covariance(
         A shape is wrong, a number is not finite, ``image`` is neither 1 nor 2, or a point is the
         epipole, which has no line.
     """
-    return _Lines.of(points, F, covariance, image).covariances
+    return _Lines.of(F, covariance, points, image).covariances
 
 
 class _Lines(NamedTuple):
@@ -562,7 +564,7 @@ class _Lines(NamedTuple):
     by_point: NDArray[np.float64]  # (m, 3, 2), derivatives of the lines by x and y of the points
 
     @classmethod
-    def of(cls, points: ArrayLike, F: ArrayLike, covariance: ArrayLike, image: int) -> _Lines:
+    def of(cls, F: ArrayLike, covariance: ArrayLike, points: ArrayLike, image: int) -> _Lines:
         F = check_fundamental(F)
         F = F / np.linalg.norm(F)
         by_entry = check_matrix(covariance, (9, 9), "covariance").reshape(3, 3, 3, 3)
@@ -633,13 +635,13 @@ class EpipolarBand:
         homogeneous = _homogeneous(points)
         return np.einsum("mi,mij,mj->m", homogeneous, self.conics, homogeneous) <= 0
 
-    def edges(self, shape: tuple[int, int], n_samples: int = 101) -> NDArray[np.float64]:
+    def edges(self, image_size: tuple[int, int], n_samples: int = 101) -> NDArray[np.float64]:
         """Return points along both edges of each band, to draw them over an image.
 
         Parameters
         ----------
-        shape : tuple of int
-            Height and width of the image that the lines lie in, pixels.
+        image_size : tuple of two ints
+            Width and height of the image that the lines lie in, pixels.
         n_samples : int, default=101
             Points along an edge, at least 2.
 
@@ -651,12 +653,14 @@ class EpipolarBand:
 
         Raises
         ------
+        TypeError
+            The size is not made of integers.
         ValueError
-            There are fewer than two samples.
+            The size is not positive, or there are fewer than two samples.
         """
         if n_samples < 2:
             raise ValueError(f"n_samples must be at least 2, got {n_samples}")
-        height, width = shape
+        width, height = check_image_size(image_size)
         middle = np.array([(width - 1) / 2, (height - 1) / 2])
         normals = self.lines[:, :2]
         foot = middle - (normals @ middle + self.lines[:, 2])[:, np.newaxis] * normals
@@ -672,9 +676,9 @@ class EpipolarBand:
 
 
 def epipolar_band(
-    points: ArrayLike,
     F: ArrayLike,
     covariance: ArrayLike,
+    points: ArrayLike,
     *,
     probability: float = 0.95,
     image: int = 1,
@@ -684,12 +688,12 @@ def epipolar_band(
 
     Parameters
     ----------
-    points : array_like of shape (m, 2)
-        Pixels of one image.
     F : array_like of shape (3, 3)
         Fundamental matrix, estimated.
     covariance : array_like of shape (9, 9)
         Of ``F.ravel()`` at unit norm.
+    points : array_like of shape (m, 2)
+        Pixels of one image.
     probability : float, default=0.95
         Between 0 and 1, both excluded.
     image : {1, 2}, default=1
@@ -733,16 +737,16 @@ def epipolar_band(
     Examples
     --------
     >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar.uncertainty import epipolar_band, fundamental_covariance
+    >>> from fastmotion.epipolar import epipolar_band, fundamental_covariance
     >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, noise=0.0, random_state=0)
     >>> covariance = fundamental_covariance(view.F, view.matches, noise_scale=1.0)
-    >>> band = epipolar_band(view.matches[:, :2], view.F, covariance)
-    >>> bool(band.contains(view.matches[:, 2:]).all()), band.edges((750, 1000)).shape
+    >>> band = epipolar_band(view.F, covariance, view.matches[:, :2])
+    >>> bool(band.contains(view.matches[:, 2:]).all()), band.edges((1000, 750)).shape
     (True, (100, 2, 101, 2))
     """
     if not 0 < probability < 1:
         raise ValueError(f"probability must lie between 0 and 1, got {probability}")
-    lines, spread, by_point = _Lines.of(points, F, covariance, image)
+    lines, spread, by_point = _Lines.of(F, covariance, points, image)
     n_free = 2 if noise_scale is None else 1
     if noise_scale is not None:
         square = check_nonnegative(noise_scale, "noise_scale") ** 2
@@ -790,7 +794,7 @@ def epipole_covariance(F: ArrayLike, covariance: ArrayLike) -> NDArray[np.float6
     Examples
     --------
     >>> import numpy as np
-    >>> from fastmotion.epipolar.uncertainty import epipole_covariance
+    >>> from fastmotion.epipolar import epipole_covariance
     >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     >>> epipole_covariance(sideways, 0.01 * np.eye(9))[0].round(3)
     array([[0.  , 0.  , 0.  ],

@@ -161,7 +161,7 @@ def test_bands(view, image_size, noise_scale):
     for image in (1, 2):
         points = matches[:3, 2 * image - 2 : 2 * image]
         band = epipolar_band(
-            points, F, covariance, probability=0.8, image=image, noise_scale=noise_scale
+            F, covariance, points, probability=0.8, image=image, noise_scale=noise_scale
         )
         lines, bands = display.lines_[2 - image], display.bands_[2 - image]
         assert len(lines) == len(bands) == 3

@@ -123,7 +123,7 @@ def test_same_centre_is_an_error():
     with pytest.raises(ValueError, match="must have different camera centres"):
         fundamental_from_projections(*projections_from_cameras(K, R, np.zeros(3)))
     with pytest.raises(ValueError, match="must have different camera centres"):
-        triangulate([[1, 2, 3, 4]], P1, P2)
+        triangulate(P1, P2, [[1, 2, 3, 4]])
     with pytest.raises(ValueError, match="t must not be zero: a camera that only turns"):
         fundamental_from_cameras(K, R, np.zeros(3))
 
@@ -258,7 +258,7 @@ def test_pose_as_opencv_has_it():
 @pytest.mark.parametrize("method", ["optimal", "linear"])
 def test_points_of_exact_matches(scene, method):
     view = exact_view(scene)
-    points = triangulate(view.exact, *projections(view), method=method)
+    points = triangulate(*projections(view), view.exact, method=method)
     np.testing.assert_allclose(points, view.X, rtol=1e-6)
 
 
@@ -266,7 +266,7 @@ def test_points_of_exact_matches(scene, method):
 def test_optimal_points_are_those_of_the_nearest_match(scene):
     view = exact_view(scene, seed=2, noise=2.0)
     P1, P2 = projections(view)
-    points = triangulate(view.matches, P1, P2, homogeneous=True)
+    points = triangulate(P1, P2, view.matches, homogeneous=True)
     seen = np.hstack([project(P1, points), project(P2, points)])
     expected = np.array([nearest_match(match, view.F) for match in view.matches])
     np.testing.assert_allclose(seen, expected, atol=1e-3)
@@ -282,7 +282,7 @@ def test_points_of_any_cameras(kind, method):
     points = rng.normal(size=(30, 4))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     matches = np.hstack([project(P1, points), project(P2, points)])
-    found = triangulate(matches, P1, P2, method=method, homogeneous=True)
+    found = triangulate(P1, P2, matches, method=method, homogeneous=True)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
     assert (found[:, 3] >= 0).all()
     np.testing.assert_allclose(np.abs((found * points).sum(1)), 1, atol=1e-9)
@@ -295,8 +295,8 @@ def test_frame_does_not_matter_to_optimal_points():
     P1, P2 = projections(view)
     rng = np.random.default_rng(1)
     frame = rng.normal(size=(4, 4))
-    points = triangulate(view.matches, P1, P2, homogeneous=True)
-    others = triangulate(view.matches, P1 @ frame, P2 @ frame, homogeneous=True) @ frame.T
+    points = triangulate(P1, P2, view.matches, homogeneous=True)
+    others = triangulate(P1 @ frame, P2 @ frame, view.matches, homogeneous=True) @ frame.T
     cosine = (points * others).sum(1) / np.linalg.norm(others, axis=1)
     np.testing.assert_allclose(np.abs(cosine), 1, atol=1e-12)
 
@@ -305,41 +305,41 @@ def test_frame_does_not_matter_to_optimal_points():
 def test_points_at_infinity(method):
     P1, P2 = projections_from_cameras(K, np.eye(3), [-1.0, 0, 0])
     matches = [[320, 240, 320, 240], [820, 240, 820, 240]]  # 0 0 1 and 1 0 1, infinitely far
-    points = triangulate(matches, P1, P2, method=method, homogeneous=True)
+    points = triangulate(P1, P2, matches, method=method, homogeneous=True)
     expected = np.array([[0, 0, 1, 0], [np.sqrt(0.5), 0, np.sqrt(0.5), 0]])
     np.testing.assert_allclose(np.abs(points), expected, atol=1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        far = triangulate(matches, P1, P2, method=method)
+        far = triangulate(P1, P2, matches, method=method)
     assert not np.isnan(far).any()
     assert (np.abs(far[:, 2]) > 1e12).all()
 
 
 def test_coordinates_of_a_point_at_infinity():
     P1, P2 = projections_from_cameras(np.eye(3), np.eye(3), [-1.0, 0, 0])
-    assert triangulate([[0, 0, 0, 0]], P1, P2).tolist() == [[0, 0, np.inf]]
+    assert triangulate(P1, P2, [[0, 0, 0, 0]]).tolist() == [[0, 0, np.inf]]
 
 
 def test_matches_of_epipoles_show_no_point():
     P1, P2 = projections_from_cameras(np.eye(3), np.eye(3), [0, 0, -1.0])
     matches = [[0, 0, 0, 0], [0.1, 0, 0.2, 0]]
     with pytest.warns(RuntimeWarning, match="^1 of 2 matches do not determine a point"):
-        points = triangulate(matches, P1, P2)
+        points = triangulate(P1, P2, matches)
     assert np.isnan(points[0]).all()
     np.testing.assert_allclose(points[1], [0.2, 0, 2])
     with pytest.warns(RuntimeWarning, match="do not determine a point"):
-        assert not triangulate(matches, P1, P2, homogeneous=True)[0].any()
+        assert not triangulate(P1, P2, matches, homogeneous=True)[0].any()
 
 
 def test_input_of_triangulation_is_checked():
     P1, P2 = projections_from_cameras(K, np.eye(3), [-1.0, 0, 0])
-    assert triangulate(np.empty((0, 4)), P1, P2).shape == (0, 3)
-    assert triangulate(np.empty((0, 4)), P1, P2, homogeneous=True).shape == (0, 4)
-    assert triangulate(np.empty((0, 4)), P1, P2, method="linear").shape == (0, 3)
+    assert triangulate(P1, P2, np.empty((0, 4))).shape == (0, 3)
+    assert triangulate(P1, P2, np.empty((0, 4)), homogeneous=True).shape == (0, 4)
+    assert triangulate(P1, P2, np.empty((0, 4)), method="linear").shape == (0, 3)
     with pytest.raises(ValueError, match="method must be 'optimal' or 'linear', got 'best'"):
-        triangulate([[1, 2, 3, 4]], P1, P2, method="best")
+        triangulate(P1, P2, [[1, 2, 3, 4]], method="best")
     with pytest.raises(ValueError, match="matches must be finite"):
-        triangulate([[1, 2, np.nan, 4]], P1, P2)
+        triangulate(P1, P2, [[1, 2, np.nan, 4]])
 
 
 def test_linear_points_as_opencv_has_them():
@@ -347,5 +347,5 @@ def test_linear_points_as_opencv_has_them():
     view = exact_view(noise=1.0)
     P1, P2 = projections(view)
     expected = cv2.triangulatePoints(P1, P2, view.matches[:, :2].T, view.matches[:, 2:].T)
-    found = triangulate(view.matches, P1, P2, method="linear")
+    found = triangulate(P1, P2, view.matches, method="linear")
     np.testing.assert_allclose(found, (expected[:3] / expected[3]).T, rtol=1e-6)

@@ -62,7 +62,7 @@ def test_a_matrix_of_rank_1_has_no_epipoles():
 def test_lines_pass_through_the_matches(image):
     view = make_two_view(n_matches=50, inlier_ratio=1.0, noise=0.0, random_state=0)
     points, others = (view.exact[:, :2], view.exact[:, 2:])[:: 3 - 2 * image]
-    lines = epipolar_lines(points, view.F, image=image)
+    lines = epipolar_lines(view.F, points, image=image)
     np.testing.assert_allclose(np.hypot(lines[:, 0], lines[:, 1]), 1, rtol=1e-12)
     np.testing.assert_allclose((lines[:, :2] * others).sum(1) + lines[:, 2], 0, atol=1e-8)
 
@@ -73,12 +73,12 @@ def test_lines_as_opencv_has_them(image):
     view = make_two_view("forward", n_matches=50, random_state=0)
     points = view.matches[:, :2]
     expected = cv2.computeCorrespondEpilines(points[:, np.newaxis], image, view.F)[:, 0]
-    np.testing.assert_allclose(epipolar_lines(points, view.F, image), expected, rtol=1e-6)
+    np.testing.assert_allclose(epipolar_lines(view.F, points, image), expected, rtol=1e-6)
 
 
 def test_a_point_at_the_epipole_has_no_line():
     with pytest.warns(RuntimeWarning, match="^1 of 2 points lie at the epipole"):
-        lines = epipolar_lines([[320, 240], [330, 240]], AHEAD)
+        lines = epipolar_lines(AHEAD, [[320, 240], [330, 240]])
     np.testing.assert_array_equal(lines, [[0, 0, 0], [0, 1, -240]])
 
 
@@ -88,26 +88,26 @@ def test_an_epipole_found_is_at_the_epipole(seed):
     for image, epipole in enumerate(epipoles(view.F), start=1):
         pixel = epipole[:2] / epipole[2]
         with pytest.warns(RuntimeWarning, match="^1 of 1 points lie at the epipole"):
-            lines = epipolar_lines([pixel], view.F, image)
+            lines = epipolar_lines(view.F, [pixel], image)
         np.testing.assert_array_equal(lines, [[0, 0, 0]])
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert epipolar_lines([pixel + 1e-6], view.F, image).any()
+            assert epipolar_lines(view.F, [pixel + 1e-6], image).any()
 
 
 def test_a_line_at_infinity():
     F = np.diag([1.0, 0.0, -1.0])  # x1 x2 = 1
-    np.testing.assert_array_equal(epipolar_lines([[0, 5]], F), [[0, 0, 1]])
+    np.testing.assert_array_equal(epipolar_lines(F, [[0, 5]]), [[0, 0, 1]])
 
 
 def test_input_of_lines_is_checked():
-    assert epipolar_lines(np.empty((0, 2)), AHEAD).shape == (0, 3)
+    assert epipolar_lines(AHEAD, np.empty((0, 2))).shape == (0, 3)
     with pytest.raises(ValueError, match="image must be 1 or 2, got 0"):
-        epipolar_lines([[1, 2]], AHEAD, image=0)
+        epipolar_lines(AHEAD, [[1, 2]], image=0)
     with pytest.raises(ValueError, match=r"points must have shape \(n, 2\)"):
-        epipolar_lines([[1, 2, 1]], AHEAD)
+        epipolar_lines(AHEAD, [[1, 2, 1]])
     with pytest.raises(ValueError, match="F must be finite"):
-        epipolar_lines([[1, 2]], np.nan * AHEAD)
+        epipolar_lines(np.nan * AHEAD, [[1, 2]])
 
 
 def crosses(line, width, height):

@@ -44,7 +44,7 @@ def test_lines_are_rows(matches):
     assert not symmetric_epipolar_distance(F, matches).any()
     np.testing.assert_array_equal(np.abs(epipoles(F)), [[1, 0, 0], [1, 0, 0]])
     for image, points in ((1, matches[:, :2]), (2, matches[:, 2:])):
-        a, b, c = epipolar_lines(points, F, image=image).T
+        a, b, c = epipolar_lines(F, points, image=image).T
         assert not a.any()
         np.testing.assert_allclose(-c / b, points[:, 1])
     lines1, lines2 = epipolar_pencil(F, SIZE, 4)
@@ -59,7 +59,7 @@ def test_pose_and_depth(matches):
     np.testing.assert_allclose(pose.R, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(pose.t, [-1, 0, 0], atol=1e-12)
     assert pose.n_in_front == len(matches)
-    X = triangulate(matches, *projections_from_cameras(K1, pose.R, pose.t, K2))
+    X = triangulate(*projections_from_cameras(K1, pose.R, pose.t, K2), matches)
     disparity = matches[:, 0] - matches[:, 2]
     np.testing.assert_allclose(X[:, 2], K1[0, 0] / (disparity + SCALE))
 
@@ -81,6 +81,6 @@ def test_found_from_noisy_matches(matches):
     assert sampson_distance(estimator.F_, matches).mean() < 0.1
     # An epipole at infinity is found to be far away, in the direction of the rows.
     assert (np.abs(estimator.epipoles_[:, 0]) > 0.99).all()
-    band = epipolar_band(matches[:, :2], estimator.F_, estimator.covariance_)
+    band = epipolar_band(estimator.F_, estimator.covariance_, matches[:, :2])
     assert band.contains(matches[:, 2:]).mean() > 0.5
     assert np.isfinite(epipole_covariance(F, estimator.covariance_)).all()

@@ -190,9 +190,11 @@ def test_coordinates_do_not_matter(view, covariance, shift, scale):
         for dx, dy in (shift[:2], shift[2:])
     )
     moved = to2.T @ view.F @ to1
+    expected = transform_covariance(view.F, covariance, to1, to2)
+    np.testing.assert_array_equal(expected, expected.T)
     assert_covariances_close(
         fundamental_covariance(moved, view.matches * scale + shift, noise_scale=scale),
-        transform_covariance(view.F, covariance, to1, to2),
+        expected,
         rtol=1e-3,  # a shift by 1e5 costs F that many digits
     )
 
@@ -235,12 +237,12 @@ def test_covariance_and_bands_hold_in_monte_carlo(scene, noise, rng):
 def bands_hold(exact, measured, F, true, covariance, noise):
     """Return whether bands of 95 % hold the true line, the true point, and a measured match."""
     point, measured_point = exact[np.newaxis, :2], measured[np.newaxis, :2]
-    whole = epipolar_band(point, F, covariance)
-    exactly = epipolar_band(point, F, covariance, noise_scale=0.0)
+    whole = epipolar_band(F, covariance, point)
+    exactly = epipolar_band(F, covariance, point, noise_scale=0.0)
     # The estimate knows this match, which its band therefore holds a little more often.
-    noisy = epipolar_band(measured_point, F, covariance, noise_scale=noise / 1000)
+    noisy = epipolar_band(F, covariance, measured_point, noise_scale=noise / 1000)
     return (
-        holds_line(whole, epipolar_lines(point, true)[0]),
+        holds_line(whole, epipolar_lines(true, point)[0]),
         exactly.contains(exact[np.newaxis, 2:])[0],
         noisy.contains(measured[np.newaxis, 2:])[0],
     )
@@ -286,15 +288,15 @@ def test_line_covariance_is_propagated(view, image):
     expected = np.zeros((5, 3, 3))
     for value, direction in zip(values[2:], vectors.T[2:]):
         by = change(
-            lambda G: epipolar_lines(points, G, image), F, direction.reshape(3, 3), step=1e-6
+            lambda G: epipolar_lines(G, points, image), F, direction.reshape(3, 3), step=1e-6
         )
         expected += value * by[:, :, np.newaxis] * by[:, np.newaxis, :]
-    assert_covariances_close(line_covariance(points, F, covariance, image), expected, rtol=1e-4)
+    assert_covariances_close(line_covariance(F, covariance, points, image), expected, rtol=1e-4)
 
 
 def test_line_covariance_has_rank_two(view, covariance):
-    lines = epipolar_lines(view.matches[:, :2], view.F)
-    spread = line_covariance(view.matches[:, :2], view.F, covariance)
+    lines = epipolar_lines(view.F, view.matches[:, :2])
+    spread = line_covariance(view.F, covariance, view.matches[:, :2])
     normals = lines * [1, 1, 0]
     assert_allclose(np.einsum("mij,mj->mi", spread, normals), 0, atol=1e-9)
 
@@ -342,19 +344,19 @@ def test_band_does_not_depend_on_the_frame(view, noise_scale):
     back = np.linalg.inv(motion)
     turned = back.T @ F
     moved = epipolar_band(
-        points,
         turned,
         transform_covariance(F, covariance, np.eye(3), back),
+        points,
         noise_scale=noise_scale,
     )
-    band = epipolar_band(points, F, covariance, noise_scale=noise_scale)
+    band = epipolar_band(F, covariance, points, noise_scale=noise_scale)
     assert_allclose(motion.T @ moved.conics @ motion, band.conics, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("noise_scale", [None, 2.0])
 def test_edges_are_the_zeros_of_the_conic(view, covariance, noise_scale):
-    band = epipolar_band(view.matches[:5, :2], view.F, covariance, noise_scale=noise_scale)
-    edges = band.edges((750, 1000), n_samples=11)
+    band = epipolar_band(view.F, covariance, view.matches[:5, :2], noise_scale=noise_scale)
+    edges = band.edges((1000, 750), n_samples=11)
     assert edges.shape == (5, 2, 11, 2)
     middle = edges.mean(axis=1)
     for k in range(11):
@@ -368,7 +370,7 @@ def test_edges_are_the_zeros_of_the_conic(view, covariance, noise_scale):
 def test_edges_span_the_image_however_steep_the_line():
     # y1 = y2 and x1 = x2: lines along both axes.
     for F, axis in ((SIDEWAYS, 0), (SIDEWAYS[[1, 0, 2]][:, [1, 0, 2]], 1)):
-        edges = epipolar_band([[30.0, 40.0]], F, 1e-6 * np.eye(9)).edges((100, 200))
+        edges = epipolar_band(F, 1e-6 * np.eye(9), [[30.0, 40.0]]).edges((200, 100))
         assert edges[..., axis].min() <= 0
         assert edges[..., axis].max() >= (200, 100)[axis] - 1
 
@@ -377,7 +379,7 @@ def test_bands_widen_with_probability_and_noise(view, covariance):
     points = view.matches[:, :2]
 
     def width(**options):
-        first, second = epipolar_band(points, view.F, covariance, **options).edges((750, 1000), 2)[
+        first, second = epipolar_band(view.F, covariance, points, **options).edges((1000, 750), 2)[
             0
         ]
         return np.linalg.norm(first - second, axis=1).mean()
@@ -392,9 +394,9 @@ def test_the_band_of_a_match_adds_the_noise_of_both_points(view):
     rng = np.random.default_rng(1)
     exact = np.repeat(view.exact, 100, axis=0)
     noisy = exact + rng.normal(0, 2.0, exact.shape)
-    band = epipolar_band(noisy[:, :2], view.F, nothing, noise_scale=2.0, probability=0.9)
+    band = epipolar_band(view.F, nothing, noisy[:, :2], noise_scale=2.0, probability=0.9)
     assert band.contains(noisy[:, 2:]).mean() == pytest.approx(0.9, abs=0.015)
-    other = epipolar_band(noisy[:, 2:], view.F, nothing, noise_scale=2.0, image=2, probability=0.9)
+    other = epipolar_band(view.F, nothing, noisy[:, 2:], noise_scale=2.0, image=2, probability=0.9)
     assert other.contains(noisy[:, :2]).mean() == pytest.approx(0.9, abs=0.015)
 
 
@@ -408,12 +410,12 @@ def test_arguments_stay_as_they_are(view, covariance):
     F, matches, spread = arrays
     sampson_jacobian(F, matches)
     fundamental_covariance(F, matches, sample_weight=np.ones(len(matches)))
-    epipolar_band(matches[:, :2], F, spread, noise_scale=1.0).edges((10, 10))
+    epipolar_band(F, spread, matches[:, :2], noise_scale=1.0).edges((10, 10))
     epipole_covariance(F, spread)
 
 
 def test_no_points_have_no_bands(view, covariance):
-    band = epipolar_band(np.empty((0, 2)), view.F, covariance)
+    band = epipolar_band(view.F, covariance, np.empty((0, 2)))
     assert band.lines.shape == (0, 3)
     assert band.edges((10, 10)).shape == (0, 2, 101, 2)
     assert band.contains(np.empty((0, 2))).shape == (0,)
@@ -439,13 +441,13 @@ def test_no_points_have_no_bands(view, covariance):
             lambda m, C: fundamental_covariance(SIDEWAYS, m, probability=0.1 + 0 * m[:, 0]),
             "more than 7",
         ),
-        (lambda m, C: line_covariance(m[:, :2], SIDEWAYS, np.eye(3)), r"shape \(9, 9\)"),
-        (lambda m, C: line_covariance(m, SIDEWAYS, C), r"shape \(n, 2\)"),
-        (lambda m, C: line_covariance(m[:, :2], SIDEWAYS, C, image=3), "1 or 2"),
-        (lambda m, C: epipolar_band(m[:, :2], SIDEWAYS, C, probability=95), "between 0 and 1"),
-        (lambda m, C: epipolar_band(m[:, :2], SIDEWAYS, C, noise_scale=-1.0), "at least 0"),
-        (lambda m, C: epipolar_band(m[:2, :2], SIDEWAYS, C).contains(m[:1, 2:]), "each of 2"),
-        (lambda m, C: epipolar_band(m[:2, :2], SIDEWAYS, C).edges((9, 9), 1), "at least 2"),
+        (lambda m, C: line_covariance(SIDEWAYS, np.eye(3), m[:, :2]), r"shape \(9, 9\)"),
+        (lambda m, C: line_covariance(SIDEWAYS, C, m), r"shape \(n, 2\)"),
+        (lambda m, C: line_covariance(SIDEWAYS, C, m[:, :2], image=3), "1 or 2"),
+        (lambda m, C: epipolar_band(SIDEWAYS, C, m[:, :2], probability=95), "between 0 and 1"),
+        (lambda m, C: epipolar_band(SIDEWAYS, C, m[:, :2], noise_scale=-1.0), "at least 0"),
+        (lambda m, C: epipolar_band(SIDEWAYS, C, m[:2, :2]).contains(m[:1, 2:]), "each of 2"),
+        (lambda m, C: epipolar_band(SIDEWAYS, C, m[:2, :2]).edges((9, 9), 1), "at least 2"),
     ],
 )
 def test_what_is_wrong_is_said(view, covariance, call, message):
@@ -455,7 +457,7 @@ def test_what_is_wrong_is_said(view, covariance, call, message):
 
 def test_the_epipole_has_no_line():
     with pytest.raises(ValueError, match="point 1"):
-        epipolar_band([[3.0, 4.0], [10.0, 20.0]], FORWARD, np.eye(9))
+        epipolar_band(FORWARD, np.eye(9), [[3.0, 4.0], [10.0, 20.0]])
     both = [[10.0, 20.0, 10.0, 20.0]]
     with pytest.raises(ValueError, match="match 0"):
         sampson_jacobian(FORWARD, both)

@@ -69,7 +69,7 @@ def test_images_may_be_swapped(view):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(epipoles(F.T), epipoles(F)[::-1], atol=1e-12)
     np.testing.assert_array_equal(
-        epipolar_lines(matches[:, 2:], F.T), epipolar_lines(matches[:, 2:], F, image=2)
+        epipolar_lines(F.T, matches[:, 2:]), epipolar_lines(F, matches[:, 2:], image=2)
     )
 
 
@@ -81,8 +81,8 @@ def test_distances_bound_each_other(view):
     sampson = sampson_distance(view.F, matches)
     symmetric = symmetric_epipolar_distance(view.F, matches)
     assert (symmetric >= 2 * sampson * (1 - 1e-12)).all()
-    lines1 = epipolar_lines(matches[:, 2:], view.F, image=2)
-    lines2 = epipolar_lines(matches[:, :2], view.F)
+    lines1 = epipolar_lines(view.F, matches[:, 2:], image=2)
+    lines2 = epipolar_lines(view.F, matches[:, :2])
     away1 = (lines1[:, :2] * matches[:, :2]).sum(1) + lines1[:, 2]
     away2 = (lines2[:, :2] * matches[:, 2:]).sum(1) + lines2[:, 2]
     np.testing.assert_allclose(np.hypot(away1, away2), symmetric, rtol=1e-6, atol=1e-9)
@@ -95,7 +95,7 @@ def test_lines_and_pencils_go_through_the_epipoles(view):
     found = epipoles(view.F)
     np.testing.assert_allclose(view.F @ found[0], 0, atol=1e-12)
     np.testing.assert_allclose(view.F.T @ found[1], 0, atol=1e-12)
-    lines1 = epipolar_lines(view.matches[:, 2:], view.F, image=2)
+    lines1 = epipolar_lines(view.F, view.matches[:, 2:], image=2)
     pencil1, pencil2 = epipolar_pencil(view.F, view.image_size, n_lines=9)
     for lines, epipole in ((lines1, found[0]), (pencil1, found[0]), (pencil2, found[1])):
         np.testing.assert_allclose(np.hypot(*lines[:, :2].T), 1, rtol=1e-12)
@@ -132,7 +132,7 @@ def test_pose_comes_back_from_f(two, seed):
     np.testing.assert_allclose(pose.R, R, atol=1e-6)
     np.testing.assert_allclose(pose.t, t / length, atol=1e-6)
     assert pose.in_front_mask.all()
-    np.testing.assert_allclose(triangulate(matches, P1, P2), X, rtol=1e-3, atol=1e-5 * length)
+    np.testing.assert_allclose(triangulate(P1, P2, matches), X, rtol=1e-3, atol=1e-5 * length)
 
 
 @some
@@ -140,7 +140,7 @@ def test_pose_comes_back_from_f(two, seed):
 def test_no_match_that_obeys_f_is_nearer(view):
     matches = view.matches[view.inlier_mask]
     P1, P2 = projections_from_cameras(view.K1, view.R, view.t, view.K2)
-    points = triangulate(matches, P1, P2, homogeneous=True)
+    points = triangulate(P1, P2, matches, homogeneous=True)
     seen1, seen2 = points @ P1.T, points @ P2.T
     seen = np.hstack([seen1[:, :2] / seen1[:, 2:], seen2[:, :2] / seen2[:, 2:]])
     moves = np.linalg.norm(seen - matches, axis=1)
