@@ -109,7 +109,8 @@ class CentredMatches:
         """Return a fundamental matrix of these coordinates, of shape (9,), of unit norm."""
         to1, to2 = (np.linalg.inv(transform) for transform in self._transforms)
         model: NDArray[np.float64] = (to2.T @ F @ to1).ravel()
-        return model / float(np.linalg.norm(model))
+        model /= np.linalg.norm(model)
+        return model
 
     def planar_to_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a homography of pixels, not normalised."""
