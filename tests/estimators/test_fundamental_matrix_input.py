@@ -194,8 +194,10 @@ def test_wrong_matches_only(method, rng):
     model = FundamentalMatrix(method, max_trials=500, random_state=0)
     fit_quietly(model, matches)
     assert_sound(model, matches)
-    # The threshold of lmeds is what half of the matches keep to, whatever they are.
-    assert model.inlier_mask_.mean() < (0.8 if method == "lmeds" else 0.3)
+    if method == "lmeds":  # its threshold is what half of the matches keep to, whatever they are
+        assert model.noise_scale_ > 10
+    else:
+        assert model.inlier_mask_.mean() < 0.3
 
 
 # Coordinates
