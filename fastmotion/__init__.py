@@ -1,11 +1,11 @@
-"""Optical flow, motion kernels, mixtures and hidden Markov models as scikit-learn estimators.
+"""Optical flow, motion kernels, mixtures, Markov models, two-view geometry: scikit-learn estimators.
 
 Public names are imported when they are first used, so that ``import fastmotion`` costs next to
 nothing. `fastmotion.flow` holds the estimators of optical flow, `fastmotion.trajectory` those of
 temporal kernels over the trajectories of joints, `fastmotion.linear` their least squares,
-`fastmotion.mixture` Gaussian mixtures, `fastmotion.hmm` hidden Markov models, and
-`fastmotion.metrics`, `fastmotion.io`, `fastmotion.display` and `fastmotion.datasets` what goes with
-them.
+`fastmotion.mixture` Gaussian mixtures, `fastmotion.hmm` hidden Markov models,
+`fastmotion.epipolar` the geometry of two views, and `fastmotion.metrics`, `fastmotion.io`,
+`fastmotion.display` and `fastmotion.datasets` what goes with them.
 """
 
 import importlib as _importlib
@@ -19,6 +19,7 @@ _LAZY = {
     "config_context": "fastmotion.core.config",
     "datasets": "fastmotion.datasets",
     "display": "fastmotion.display",
+    "epipolar": "fastmotion.epipolar",
     "flow": "fastmotion.flow",
     "get_config": "fastmotion.core.config",
     "hmm": "fastmotion.hmm",
@@ -32,7 +33,7 @@ _LAZY = {
 }
 
 # Subpackages that register warm-up calls.
-_FAMILIES = ("flow", "trajectory", "mixture", "hmm")
+_FAMILIES = ("flow", "trajectory", "mixture", "hmm", "epipolar")
 
 __all__ = ["__version__", "warmup", *_LAZY]
 

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 
 from fastmotion import datasets as datasets
 from fastmotion import display as display
+from fastmotion import epipolar as epipolar
 from fastmotion import flow as flow
 from fastmotion import hmm as hmm
 from fastmotion import io as io

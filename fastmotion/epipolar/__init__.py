@@ -1,5 +1,6 @@
 """Two-view geometry: fundamental matrices and homographies from matches, with uncertainty."""
 
+from fastmotion.epipolar import _warmup as _warmup
 from fastmotion.epipolar._fundamental import FundamentalMatrix
 from fastmotion.epipolar._homography import Homography
 from fastmotion.epipolar.cameras import (

@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.validation import StrOptions
 from fastmotion.epipolar import lines
 from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
-from fastmotion.epipolar.coordinates import typical_extent
+from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import plane_of, undetermined
-from fastmotion.epipolar.distances import sampson_distance
 from fastmotion.epipolar.estimation import eight_point, seven_point
+from fastmotion.epipolar.problem import sampson_distances
 from fastmotion.epipolar.robust import (
     LARGEST_DEVIATION,
     RobustFit,
@@ -285,7 +285,7 @@ class FundamentalMatrix(TwoViewEstimator):
         return 8 if by_eight else 7
 
     def _distances(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
-        return sampson_distance(self.F_, matches)
+        return sampson_distances(self.F_, matches)
 
     def _describe(self, degeneracy: str) -> str:
         reason = _DEGENERATE.get(degeneracy, "their covariance is singular to rounding")
@@ -297,17 +297,19 @@ class FundamentalMatrix(TwoViewEstimator):
 
     def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
         self.__dict__.pop("covariance_", None)
+        rng = np.random.default_rng(int(seed))
+        centred = CentredMatches.of_pixels(data.matches, data.weight, rng)
         found: RobustFit | None = None
         self.n_trials_ = 0
         if self.method in ("ransac", "lmeds"):
-            found, self.n_trials_ = self._fit_robust(data, seed, n_jobs)
+            found, self.n_trials_ = self._fit_robust(data, centred, seed, n_jobs)
         if found is None:
-            found = self._fit_all(data)
+            found = self._fit_all(data, centred)
         self.F_ = found.F
         self.noise_scale_ = found.noise_scale
         self.residual_threshold_ = found.threshold
-        self.epipoles_ = _epipoles(found.F, typical_extent(data.matches))
-        self.degeneracy_ = self._judge(data, found, seed)
+        self.epipoles_ = _epipoles(found.F, 1 / centred.scale)
+        self.degeneracy_ = self._judge(data, centred, found, seed)
         self.weights_ = np.zeros(len(data.is_valid))
         self.weights_[np.flatnonzero(data.is_valid)[data.order]] = found.probability
         # For the covariance, should it be asked for.
@@ -315,7 +317,7 @@ class FundamentalMatrix(TwoViewEstimator):
         self._shares = {"sample_weight": data.weight, "probability": found.probability}
 
     def _fit_robust(
-        self, data: MatchData, seed: np.uint64, n_jobs: int | None
+        self, data: MatchData, matches: CentredMatches, seed: np.uint64, n_jobs: int | None
     ) -> tuple[RobustFit | None, int]:
         settings = RobustSettings(
             sample_size=_SAMPLE_SIZES[self.minimal],
@@ -328,11 +330,9 @@ class FundamentalMatrix(TwoViewEstimator):
             n_jobs=n_jobs,
         )
         threshold = None if self.residual_threshold == "auto" else float(self.residual_threshold)
-        return fit_robust(
-            data.matches, data.weight, threshold, settings, is_progressive=data.has_quality
-        )
+        return fit_robust(matches, threshold, settings, is_progressive=data.has_quality)
 
-    def _fit_all(self, data: MatchData) -> RobustFit:
+    def _fit_all(self, data: MatchData, matches: CentredMatches) -> RobustFit:
         """Return the linear fit to all matches."""
         if self.method == "eight_point":
             candidates = eight_point(data.matches, data.weight)[None]
@@ -342,11 +342,13 @@ class FundamentalMatrix(TwoViewEstimator):
         noise = _noise(F, data)
         threshold = self.residual_threshold
         if threshold == "auto" or self.method == "lmeds":
-            threshold = LARGEST_DEVIATION * max(noise, _ROUNDING * typical_extent(data.matches))
+            threshold = LARGEST_DEVIATION * max(noise, _ROUNDING / matches.scale)
         probability = np.ones(len(data.matches))
         return RobustFit(F, probability, noise, float(threshold))
 
-    def _judge(self, data: MatchData, found: RobustFit, seed: np.uint64) -> str:
+    def _judge(
+        self, data: MatchData, matches: CentredMatches, found: RobustFit, seed: np.uint64
+    ) -> str:
         """Return what leaves the matrix undetermined."""
         if self.degeneracy == "ignore":
             return "none"
@@ -355,15 +357,15 @@ class FundamentalMatrix(TwoViewEstimator):
             # Of many matches it fits them worse than need be.
             F = eight_point(data.matches, data.weight)
             noise = _noise(F, data)
-        noise = max(noise, _ROUNDING * typical_extent(data.matches))
-        plane = plane_of(data.matches, F, noise, seed) if found.may_be_planar else None
-        distances = sampson_distance(F, data.matches)
+        noise = max(noise, _ROUNDING / matches.scale)
+        plane = plane_of(matches, F, noise, seed) if found.may_be_planar else None
+        distances = sampson_distances(F, data.matches)
         return undetermined(data.matches, distances, found.probability, noise, plane)
 
 
 def _noise(F: NDArray[np.float64], data: MatchData) -> float:
     """Return the standard deviation of the distances from F, which was fitted to all matches."""
-    square = float(data.weight @ sampson_distance(F, data.matches) ** 2)
+    square = float(data.weight @ sampson_distances(F, data.matches) ** 2)
     return math.sqrt(square / max(len(data.matches) - _N_FREE, 1))
 
 

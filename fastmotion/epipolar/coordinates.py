@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastmotion.epipolar.estimation import in_pixels
 
-__all__ = ["CentredMatches", "typical_extent"]
+__all__ = ["CentredMatches"]
 
 # So many matches tell a good model from a bad one, and how to improve it before all have their say.
 _N_SCORED = 4096
@@ -58,14 +58,13 @@ class CentredMatches:
         Medians, so that matches far off do not make all others one point.
         """
         n = len(matches)
-        centre = _median(matches)
+        order = rng.choice(n, min(n, _N_SCORED), replace=False)
+        centre, extent = _middle_and_extent(matches[order])
         centred = matches - centre
-        scale = 1 / typical_extent(centred)
-        centred *= scale
+        centred *= 1 / extent
         if weight is None:
             weight = np.ones(n)
-        order = rng.choice(n, min(n, _N_SCORED), replace=False)
-        return cls(centred, weight / weight.mean(), centre, scale, order)
+        return cls(centred, weight / weight.mean(), centre, 1 / extent, order)
 
     def subset(self, is_kept: NDArray[np.bool_]) -> Self:
         """Return some of the matches, in the same coordinates."""
@@ -124,15 +123,15 @@ class CentredMatches:
         return _scaling(s, x1, y1), _scaling(s, x2, y2)
 
 
-def typical_extent(matches: NDArray[np.float64]) -> float:
-    """Return how far typical matches lie from the middle of their images, pixels."""
-    offsets = np.abs(matches - _median(matches)).max(axis=1)
-    return float(_median(offsets)) or float(offsets.max()) or 1.0
-
-
-def _median(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    half = len(rows) // 2
-    return np.partition(rows, half, axis=0)[half]
+def _middle_and_extent(
+    matches: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], float]:
+    """Return the middles of both images, and how far typical matches lie from them, pixels."""
+    half = len(matches) // 2
+    middle = np.partition(matches, half, axis=0)[half]
+    offsets = np.abs(matches - middle).max(axis=1)
+    extent = float(np.partition(offsets, half)[half]) or float(offsets.max())
+    return middle, extent or 1.0
 
 
 def _scaling(scale: float, x: float, y: float) -> NDArray[np.float64]:

@@ -44,6 +44,8 @@ _UNIT_MODULUS = 0.01
 # Points on a line scatter about it by less than so many standard deviations of their noise.
 _COLLINEAR = 2.0
 _LEAST_DIFFERENT = 8
+# So many tell whether all lie on a line.
+_MANY = 4096
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,9 @@ def _distinct(epipoles: NDArray[np.float64]) -> list[int]:
 
 
 def plane_of(
-    pixels: NDArray[np.float64], F: NDArray[np.float64], noise: float, seed: np.uint64
+    matches: CentredMatches, F: NDArray[np.float64], noise: float, seed: np.uint64
 ) -> Plane | None:
     """Return the plane, in pixels, that dominates the matches near their epipolar lines."""
-    matches = CentredMatches.of_pixels(pixels, None, np.random.default_rng(int(seed)))
     problem = FundamentalProblem(matches, _NEAR * noise, sample_size=7, seed=seed)
     plane = find_plane(problem, Candidate(matches.from_pixels(F), 0.0, 0.0), seed)
     if plane is None:
@@ -212,13 +213,14 @@ def _are_few_points(matches: NDArray[np.float64], noise: float) -> bool:
     """Return whether fewer than eight matches differ, or those of an image lie on a line."""
     # The first few tell, as a rule.
     if all(
-        len(np.unique(rows, axis=0)) < _LEAST_DIFFERENT
+        len({tuple(row) for row in rows.tolist()}) < _LEAST_DIFFERENT
         for rows in (matches[: 2 * _LEAST_DIFFERENT], matches)
     ):
         return True
+    matches = matches[:: len(matches) // _MANY + 1]
     for points in (matches[:, :2], matches[:, 2:]):
-        x, y = (points - points.mean(axis=0)).T
-        xx, xy, yy = x @ x, x @ y, y @ y
+        offsets = points - points.mean(axis=0)
+        (xx, xy), (_, yy) = offsets.T @ offsets
         wide = (xx + yy + math.hypot(xx - yy, 2 * xy)) / 2
         narrow = max(xx * yy - xy * xy, 0.0) / max(wide, 1e-300)
         if narrow <= len(points) * (_COLLINEAR * noise) ** 2 or narrow <= 1e-20 * wide:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.compile import register_warmup
 from fastmotion.epipolar.checks import check_fundamental, check_matches
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import polish as kernels
@@ -166,14 +165,3 @@ def polish_centred(
     # The kernel's noise is the root mean square distance.
     noise *= np.sqrt((left + _N_FREE) / left) / matches.scale
     return PolishedFundamental(matches.to_pixels(model), probability[: matches.n], float(noise))
-
-
-def _warm_up() -> None:
-    rng = np.random.default_rng(0)
-    F = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-    matches = rng.uniform(0, 100, (20, 4))
-    matches[:, 3] = matches[:, 1] + rng.normal(size=20)
-    polish_fundamental(F, matches, 1.0)
-
-
-register_warmup("epipolar", _warm_up)

@@ -10,7 +10,7 @@ from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import cpu, refinement
 from fastmotion.epipolar.ransac import Candidate
 
-__all__ = ["RESOLUTION", "FundamentalProblem"]
+__all__ = ["RESOLUTION", "FundamentalProblem", "sampson_distances"]
 
 # Distances that float32 tells from zero, in coordinates of the order of one.
 RESOLUTION = 2e-6
@@ -154,6 +154,17 @@ class FundamentalProblem:
 
     def squares(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return squared Sampson distances in the unit of the coordinates."""
-        squares = np.empty(self.matches.n)
-        cpu.squared_distances(model, as_kernel_input(self.matches.matches), squares)
-        return squares
+        return _squared_distances(model, self.matches.matches)
+
+
+def sampson_distances(F: NDArray[np.float64], matches: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Sampson distances of matches that have been checked, in their unit."""
+    return np.sqrt(_squared_distances(np.ascontiguousarray(F).ravel(), matches))
+
+
+def _squared_distances(
+    model: NDArray[np.float64], matches: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    squares = np.empty(len(matches))
+    cpu.squared_distances(as_kernel_input(model), as_kernel_input(matches), squares)
+    return squares

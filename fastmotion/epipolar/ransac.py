@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,13 +120,10 @@ def _trials(ratio: float, sample_size: int, confidence: float) -> float:
     return math.log1p(-confidence) / math.log1p(-success)
 
 
-def _rounds(max_trials: int) -> Iterator[list[tuple[int, int]]]:
-    """Yield rounds of chunks of trials, as first and stop."""
-    first, size = 0, _FIRST_ROUND
-    while first < max_trials:
-        stop = min(first + size, max_trials)
-        yield [(start, min(start + _CHUNK, stop)) for start in range(first, stop, _CHUNK)]
-        first, size = stop, min(4 * size, _CHUNKS_PER_ROUND * _CHUNK)
+def _chunks(first: int, size: int, last: float) -> list[tuple[int, int]]:
+    """Return the chunks of a round of trials, as first and stop."""
+    stop = math.ceil(min(first + size, last))
+    return [(start, min(start + _CHUNK, stop)) for start in range(first, stop, _CHUNK)]
 
 
 def run_ransac(
@@ -161,8 +157,10 @@ def run_ransac(
     n_trials : int
     """
     best: Candidate | None = None
-    n_trials = 0
-    for chunks in _rounds(max_trials):
+    n_trials, size = 0, _FIRST_ROUND
+    needed: float = max_trials
+    while n_trials < needed:
+        chunks = _chunks(n_trials, size, needed)
         bound = 0.0 if best is None else _WORTHWHILE * best.gain
 
         def work(chunk: tuple[int, int], bound: float = bound) -> list[Candidate]:
@@ -175,7 +173,7 @@ def run_ransac(
             for candidate in candidates:
                 if best is None or candidate.gain > best.gain:
                     best = candidate
-        n_trials = chunks[-1][1]
-        if best is not None and n_trials >= sampling.trials_needed(problem, best, confidence):
-            break
+        n_trials, size = chunks[-1][1], min(4 * size, _CHUNKS_PER_ROUND * _CHUNK)
+        if best is not None:
+            needed = min(max_trials, sampling.trials_needed(problem, best, confidence))
     return best, n_trials

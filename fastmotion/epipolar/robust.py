@@ -75,8 +75,7 @@ class RobustFit:
 
 
 def fit_robust(
-    pixels: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    matches: CentredMatches,
     threshold: float | None,
     settings: RobustSettings,
     *,
@@ -86,16 +85,14 @@ def fit_robust(
 
     Parameters
     ----------
-    pixels : ndarray of shape (n, 4)
+    matches : CentredMatches
         The best first, if progressive.
-    weight : ndarray of shape (n,)
     threshold : float or None
         Pixels; None finds it.
     settings : RobustSettings
     is_progressive : bool
     """
     rng = np.random.default_rng(int(settings.seed))
-    matches = CentredMatches.of_pixels(pixels, weight, rng)
     sampling = Sampling(matches.n, settings.sample_size, is_progressive)
     search = _Search(matches, sampling, settings, rng)
     if settings.takes_median:

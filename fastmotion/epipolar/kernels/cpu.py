@@ -188,7 +188,10 @@ def score(models, points, n, inverse_threshold, gains):
 
 @cpu_kernel
 def squared_distances(model, matches, squares):
-    """Set the squared Sampson distances of matches of shape (n, 4); infinite at both epipoles."""
+    """Set the squared Sampson distances of matches, of shape (n, 4).
+
+    At both epipoles they are 0, or infinite where a residual is left.
+    """
     f0, f1, f2, f3, f4 = model[0], model[1], model[2], model[3], model[4]
     f5, f6, f7, f8 = model[5], model[6], model[7], model[8]
     for i in range(len(matches)):
@@ -197,4 +200,7 @@ def squared_distances(model, matches, squares):
             matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3],
         )  # fmt: skip
         gradient = a * a + b * b + c * c + d * d
-        squares[i] = r * r / gradient if gradient > 0.0 else np.inf
+        if gradient > 0.0:
+            squares[i] = r * r / gradient
+        else:
+            squares[i] = 0.0 if r == 0.0 else np.inf
