@@ -1,4 +1,4 @@
-"""Optical flow, motion kernels, mixtures, Markov models, two-view geometry: scikit-learn estimators.
+"""Optical flow, motion kernels, mixtures, Markov models and two-view geometry as estimators.
 
 Public names are imported when they are first used, so that ``import fastmotion`` costs next to
 nothing. `fastmotion.flow` holds the estimators of optical flow, `fastmotion.trajectory` those of
