@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -108,14 +107,14 @@ class CentredMatches:
     def from_pixels(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a fundamental matrix of these coordinates, of shape (9,), of unit norm."""
         to1, to2 = (np.linalg.inv(transform) for transform in self._transforms)
-        model: NDArray[np.float64] = (to2.T @ F @ to1).ravel()
+        model = np.asarray(to2.T @ F @ to1, np.float64).ravel()
         model /= np.linalg.norm(model)
         return model
 
     def planar_to_pixels(self, H: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a homography of pixels, not normalised."""
         to1, to2 = self._transforms
-        return np.linalg.solve(to2, H @ to1)
+        return np.asarray(np.linalg.solve(to2, H @ to1), np.float64)
 
     @property
     def _transforms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
