@@ -64,7 +64,7 @@ _CONSTRAINTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TwoView:
     """Two views of a scene that is known exactly; what `make_two_view` returns.
 

@@ -144,12 +144,17 @@ def epipolar_lines(F: ArrayLike, points: ArrayLike, image: int = 1) -> NDArray[n
     pixels = check_points(points)
     matrix = check_fundamental(F)
     matrix = matrix / np.abs(matrix).max()
-    if check_image_number(image) == 2:
-        matrix = matrix.T
-    lines = pixels @ matrix[:, :2].T + matrix[:, 2]
-    magnitude = np.abs(pixels) @ np.abs(matrix[:, :2]).T + np.abs(matrix[:, 2])
+    return _normalise_lines(
+        map_to_lines(matrix if check_image_number(image) == 1 else matrix.T, pixels)
+    )
+
+
+def map_to_lines(F: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return lines F x of any scale for arrays that were checked; what is rounding is zero."""
+    lines = points @ F[:, :2].T + F[:, 2]
+    magnitude = np.abs(points) @ np.abs(F[:, :2]).T + np.abs(F[:, 2])
     lines[np.abs(lines) <= _ROUNDING * magnitude] = 0.0
-    return _normalise_lines(lines)
+    return lines
 
 
 def epipolar_pencil(

@@ -24,7 +24,7 @@ _MOST_ROUNDS = 30
 _N_FREE = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolishedFundamental:
     """A refined fundamental matrix; what `polish_fundamental` returns.
 

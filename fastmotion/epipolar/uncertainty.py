@@ -18,6 +18,7 @@ from fastmotion.epipolar.checks import (
     check_matrix,
     check_points,
 )
+from fastmotion.epipolar.lines import map_to_lines
 from fastmotion.linear._checks import check_nonnegative
 from fastmotion.linear._normal_equations import check_weight
 
@@ -46,9 +47,6 @@ _MOST_TAKEN_OFF = 0.6
 # Matches closer to the epipoles than this many standard deviations tell nothing: the distance to
 # their epipolar line is far from linear in the noise.
 _NEAR_EPIPOLE = 8.0
-
-# Relative length of a line's normal below which the point is the epipole, but for rounding.
-_NO_NORMAL = 1e-13
 
 # Relative to the largest coordinate: a spread below this is rounding.
 _COINCIDENT = 1e-13
@@ -570,10 +568,11 @@ class _Lines(NamedTuple):
         by_entry = check_matrix(covariance, (9, 9), "covariance").reshape(3, 3, 3, 3)
         if check_image_number(image) == 2:
             F, by_entry = F.T, by_entry.transpose(1, 0, 3, 2)
-        homogeneous = _homogeneous(check_points(points))
-        raw = homogeneous @ F.T
+        points = check_points(points)
+        homogeneous = _homogeneous(points)
+        raw = map_to_lines(F, points)
         size = np.hypot(raw[:, 0], raw[:, 1])
-        is_epipole = size <= _NO_NORMAL * np.linalg.norm(homogeneous, axis=1)
+        is_epipole = size == 0
         if is_epipole.any():
             raise ValueError(
                 f"points must not be the epipole, which has no epipolar line, as point "
@@ -588,7 +587,7 @@ class _Lines(NamedTuple):
         return cls(lines, scaling @ of_raw @ scaling.transpose(0, 2, 1), scaling @ F[:, :2])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EpipolarBand:
     """Where epipolar lines, or points on them, lie with some probability.
 

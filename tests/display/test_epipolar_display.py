@@ -179,6 +179,20 @@ def test_bands(view, image_size, noise_scale):
             assert polygon.get_facecolor()[:3] == matplotlib.colors.to_rgb(line.get_color())
 
 
+@pytest.mark.parametrize("distance", [0.0, 1e-12, 1e-10, 1e-6])
+def test_points_at_the_epipole_have_a_line_and_a_band_or_neither(distance):
+    view = make_two_view("forward", n_matches=100, inlier_ratio=1.0, random_state=0)
+    covariance = fundamental_covariance(view.F, view.matches, noise_scale=1.0)
+    x, y, w = epipoles(view.F)[0]
+    display = EpipolarDisplay.from_fundamental(
+        view.F,
+        points=[[x / w + distance, y / w], [100, 100]],
+        covariance=covariance,
+        image_size=view.image_size,
+    )
+    assert len(display.lines_[1]) == len(display.bands_[1]) >= 1
+
+
 def test_bands_are_drawn_on_request(view):
     display = EpipolarDisplay(view.F, view.matches, covariance=1e-12 * np.eye(9))
     assert [len(bands) for bands in display.plot(points=2).bands_] == [2, 2]
