@@ -52,6 +52,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
+_OF_FUNDAMENTAL = ("--minimal", "--degeneracy")
+
+
 class _Matches(NamedTuple):
     """What a file holds."""
 
@@ -124,6 +127,9 @@ def _check_arguments(args: argparse.Namespace) -> None:
     """Complain before the work rather than after it."""
     if args.homography and args.plot:
         args.usage_error("--plot draws epipolar lines, which a homography does not have")
+    for flag in _OF_FUNDAMENTAL:
+        if args.homography and getattr(args, flag.removeprefix("--")) is not None:
+            args.usage_error(f"{flag} is for fundamental matrices, not for --homography")
     if args.images and not args.plot:
         args.usage_error("--images is for the picture of --plot FILE")
     if args.output and not args.output.endswith(_SUFFIXES):

@@ -297,7 +297,6 @@ def test_bad_archives_and_arrays(folder, view, capsys):
         (["matches.npy", "--quality", "ratio"], "no column 'ratio'"),
         (["matches.npy", "--method", "magic"], "method"),
         (["matches.npy", "--threshold", "-1"], "residual_threshold"),
-        (["matches.npy", "--homography", "--minimal", "eight_point"], "minimal"),
         (["matches.npy", "-o", "no/out.npz"], "folder .* does not exist"),
     ]:
         assert main(["epipolar", *argv]) == 2, argv
@@ -311,6 +310,8 @@ def test_bad_archives_and_arrays(folder, view, capsys):
         (["a.csv", "-o", "out.txt"], "give it such a suffix"),
         (["a.csv", "--images", "a.png", "b.png"], "--images is for the picture of --plot"),
         (["a.csv", "--plot", "a.png", "--homography"], "which a homography does not have"),
+        (["a.csv", "--homography", "--minimal", "eight_point"], "--minimal is for fundamental"),
+        (["a.csv", "--homography", "--degeneracy", "flag"], "--degeneracy is for fundamental"),
         (["a.csv", "--threshold", "wide"], "must be a number or 'auto', got 'wide'"),
         (["a.csv", "--minimal", "five_point"], "invalid choice"),
     ],
