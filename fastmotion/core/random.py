@@ -11,6 +11,7 @@ in 64, which keeps the arithmetic exact in compiled code, in CUDA and in plain P
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,9 @@ def new_seed(random_state: Any = None) -> np.uint64:
     """
     if isinstance(random_state, np.random.Generator):
         return random_state.integers(2**64, dtype=np.uint64)
+    if isinstance(random_state, numbers.Integral):
+        # A RandomState takes ten times as long to make.
+        return np.random.SeedSequence(int(random_state)).generate_state(1, np.uint64)[0]
     from sklearn.utils import check_random_state
 
     return check_random_state(random_state).randint(2**64, dtype=np.uint64)

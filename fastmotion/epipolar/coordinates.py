@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,11 +87,13 @@ class CentredMatches:
         """Points of shape (4, n_padded) to score models with."""
         # What overflows float32 becomes infinite, which gains nothing.
         with np.errstate(over="ignore"):
-            return _padded(self.matches[self.order], _FAR_OFF).astype(np.float32)
+            return _padded(self.matches[self.order], _FAR_OFF, np.float32)
 
     @cached_property
     def refined(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Points and weights, padded, to improve models with before `all` have their say."""
+        if self.n <= _N_REFINED:
+            return self.all
         few = self.order[:_N_REFINED]
         return _padded(self.matches[few], 0.0), _padded(self.weight[few, None], 0.0)[0]
 
@@ -138,9 +140,10 @@ def _scaling(scale: float, x: float, y: float) -> NDArray[np.float64]:
     return np.array([[scale, 0.0, -scale * x], [0.0, scale, -scale * y], [0.0, 0.0, 1.0]])
 
 
-def _padded(rows: NDArray[np.float64], fill: float) -> NDArray[np.float64]:
+def _padded(rows: NDArray[np.float64], fill: float, dtype: type = np.float64) -> NDArray[Any]:
     """Return the columns of rows as rows, padded."""
     n, n_columns = rows.shape
-    padded = np.full((n_columns, -(-n // _PADDING) * _PADDING), fill)
+    padded = np.empty((n_columns, -(-n // _PADDING) * _PADDING), dtype)
     padded[:, :n] = rows.T
+    padded[:, n:] = fill
     return padded

@@ -100,7 +100,7 @@ def resolve_plane(
     zero = np.zeros_like(x)
     cross = np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]).transpose(2, 0, 1)
     models = (cross @ plane.H).reshape(-1, 9)
-    models /= np.linalg.norm(models, axis=1)[:, None]
+    models /= np.maximum(np.linalg.norm(models, axis=1), 1e-300)[:, None]
     # All obey the plane, so that only what is off it tells them apart.
     is_off = _is_off(problem, plane)
     scorer = problem.among(is_off) if is_off[problem.matches.order].any() else problem

@@ -19,7 +19,7 @@ _CHUNK = 1024
 # Chunks of a round once the first, smaller rounds have not sufficed.
 _CHUNKS_PER_ROUND = 4
 _FIRST_ROUND = 64
-# Models of a chunk that are refined.
+# Models of a chunk that are refined; of the first, small round, one.
 _KEPT = 2
 # A model of a minimal sample is worth refining if it has this share of the best one's gain.
 _WORTHWHILE = 0.3
@@ -164,8 +164,9 @@ def run_ransac(
         bound = 0.0 if best is None else _WORTHWHILE * best.gain
 
         def work(chunk: tuple[int, int], bound: float = bound) -> list[Candidate]:
-            models = np.zeros((_KEPT, 9))
-            gains = np.full(_KEPT, bound)
+            n_kept = _KEPT if chunk[0] else 1
+            models = np.zeros((n_kept, 9))
+            gains = np.full(n_kept, bound)
             problem.search(sampling.pools(*chunk), chunk[0], models, gains)
             return [problem.refine(model) for model, gain in zip(models, gains) if gain > bound]
 

@@ -30,7 +30,7 @@ _MOST_SEARCHES = 4
 # Of a fundamental matrix.
 _N_FREE = 7
 # Second singular value at unit norm below which a matrix has no epipoles to speak of.
-_LEAST_SECOND = 1e-12
+_LEAST_SECOND = 1e-9
 # Distances are not told apart below this share of the spread.
 _ROUNDING = 1e-9
 

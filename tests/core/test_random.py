@@ -142,7 +142,8 @@ print(".entry" in ptx, ".f64" in ptx)
 
 
 def test_seed_of_a_random_state():
-    assert fr.new_seed(0) == fr.new_seed(0) == fr.new_seed(np.random.RandomState(0))
+    assert fr.new_seed(0) == fr.new_seed(np.int32(0))
+    assert fr.new_seed(np.random.RandomState(0)) == fr.new_seed(np.random.RandomState(0))
     assert fr.new_seed(0) != fr.new_seed(1)
     assert fr.new_seed(None) != fr.new_seed(None)
     assert isinstance(fr.new_seed(0), np.uint64)
