@@ -22,6 +22,7 @@ from bench.cases import data_folder
 from bench.peers_epipolar import Estimate, Method, Settings
 from bench.report import RESULTS
 from fastmotion import epipolar
+from fastmotion.core.parallel import thread_map
 from fastmotion.datasets import make_two_view
 
 OURS, OURS_PROSAC, OURS_AUTO = "fastmotion", "fastmotion+PROSAC", "fastmotion, auto"
@@ -202,7 +203,7 @@ class RobustFits:
     scene: str = "general"
     n_pairs: int = 8
     in_batch: bool = False
-    """Whether ours takes all pairs in one call."""
+    """Whether ours takes all pairs in one call; the others are called from as many threads."""
 
     def __str__(self) -> str:
         text = f"{self.n_matches // 1000}k, ratio {self.inlier_ratio:g}"
@@ -238,7 +239,13 @@ class RobustFits:
             all_matches = [view.matches for view in views]
             return lambda: [fitted.F_ for fitted in model.fit_batch(all_matches)]
         estimate = METHODS[name].build()
-        return lambda: [estimate(view.matches, view.quality, settings) for view in views]
+
+        def estimate_one(view: Any) -> np.ndarray | None:
+            return estimate(view.matches, view.quality, settings)
+
+        if self.in_batch:
+            return lambda: thread_map(estimate_one, views)
+        return lambda: [estimate_one(view) for view in views]
 
     def check(self, name: str, found: list[np.ndarray | None]) -> None:
         """Raise unless most results are useful, where they can be."""

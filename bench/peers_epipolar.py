@@ -149,11 +149,12 @@ def _single(F: np.ndarray | None) -> np.ndarray | None:
     return F if np.isfinite(F).all() and F.any() else None
 
 
-RANSAC, MAGSAC, EIGHT_POINT, ACCURATE, PROSAC = (
+RANSAC, MAGSAC, EIGHT_POINT, ACCURATE, PARALLEL, PROSAC = (
     "FM_RANSAC",
     "USAC_MAGSAC",
     "USAC_FM_8PTS",
     "USAC_ACCURATE",
+    "USAC_PARALLEL",
     "USAC_PROSAC",
 )
 POSELIB, POSELIB_PROSAC, DEGENSAC, SKIMAGE = (
@@ -170,6 +171,7 @@ METHODS = {
         Method(MAGSAC, _opencv(MAGSAC)),
         Method(EIGHT_POINT, _opencv(EIGHT_POINT)),
         Method(ACCURATE, _opencv(ACCURATE)),
+        Method(PARALLEL, _opencv(PARALLEL)),
         Method(PROSAC, _best_first(_opencv(PROSAC)), True),
         Method(POSELIB, _poselib(progressive=False), is_slow=True),
         Method(POSELIB_PROSAC, _best_first(_poselib(progressive=True)), True, is_slow=True),

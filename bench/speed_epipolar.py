@@ -18,7 +18,7 @@ from typing import Any
 import numba
 
 from bench.cases_epipolar import METHODS, OURS, OURS_PROSAC, RobustFits
-from bench.peers_epipolar import EIGHT_POINT, MAGSAC
+from bench.peers_epipolar import EIGHT_POINT, MAGSAC, PARALLEL
 from bench.report import Goal, describe_machine, markdown_table, report_goals, save_results
 from bench.threads import equal_threads
 from bench.timing import run_fresh, time_checked
@@ -33,8 +33,8 @@ CASES = [
     RobustFits(100_000, 0.5, n_pairs=2),
     RobustFits(1000, 0.5, n_pairs=100, in_batch=True),
 ]
-# The others know one thread only.
-WITH_MORE_THREADS = (OURS, OURS_PROSAC, EIGHT_POINT, MAGSAC)
+# Of the others those that use more threads, and in batches those that may be called from several.
+WITH_MORE_THREADS = (OURS, OURS_PROSAC, EIGHT_POINT, MAGSAC, PARALLEL)
 
 # How many times as long as ours USAC_FM_8PTS should take.
 LEAST_RATIOS = {1: 1.0, 2: 1.5}
