@@ -97,7 +97,7 @@ class FundamentalMatrix(TwoViewEstimator):
     n_trials_ : int
         Samples that were drawn; 0 for linear methods.
     n_inliers_ : int
-        Their number.
+        How many matches are within the threshold.
     covariance_ : ndarray of shape (9, 9), float64
         Of ``F_.ravel()``, of rank 7; infinite where the matches leave the matrix undetermined.
         Computed when it is first asked for.
