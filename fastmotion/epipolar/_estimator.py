@@ -21,10 +21,11 @@ from fastmotion.core.validation import Interval, StrOptions, fit_context
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.epipolar.checks import check_matches
 from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
+from fastmotion.epipolar.ransac import mean_gain
 from fastmotion.linear._checks import as_finite
 from fastmotion.linear._normal_equations import check_weight
 
-__all__ = ["MatchData", "TwoViewEstimator", "mean_gain"]
+__all__ = ["MatchData", "TwoViewEstimator"]
 
 # The frames between a warning and the caller of `fit`: fit itself and scikit-learn's wrapper.
 _CALLER = 3
@@ -96,8 +97,9 @@ class TwoViewEstimator(BaseEstimator):
             The points of image 2.
         sample_weight : array_like of shape (n_matches,), default=None
             How much each match counts in refinement; those of weight 0 take no part in the fit.
+            Which samples are drawn, and how many, does not depend on weights.
         quality : array_like of shape (n_matches,), default=None
-            Larger is better: the best matches are drawn first (PROSAC).
+            Larger is better: the best matches are drawn first (PROSAC). Only "ransac" draws so.
 
         Returns
         -------
@@ -108,8 +110,8 @@ class TwoViewEstimator(BaseEstimator):
         TypeError
             An argument does not hold real numbers.
         ValueError
-            A shape or parameter is wrong, a number is NaN or infinite, matches are too few, or no
-            model fits any sample of them.
+            A shape or parameter is wrong, a number is NaN or infinite, matches are too few, or
+            there is no model for them.
         RuntimeError
             The device is not available.
 
@@ -172,9 +174,9 @@ class TwoViewEstimator(BaseEstimator):
         ]
 
         def work(pair: Any) -> Self | FailedFit:
-            model, X, weight, order, seed = pair
+            model, X, weight, ranks, seed = pair
             try:
-                model._fit(X, None, weight, order, seed, 1, device)
+                model._fit(X, None, weight, ranks, seed, 1, device)
             except (TypeError, ValueError) as error:
                 return FailedFit(str(error))
             return model
@@ -244,9 +246,17 @@ class TwoViewEstimator(BaseEstimator):
         -------
         float
             From 0 to 1; higher is better.
+
+        Raises
+        ------
+        ValueError
+            There is no match, or none that is finite.
         """
         distances = self.score_samples(X, y)
-        return mean_gain(distances[~np.isnan(distances)], self.residual_threshold_)
+        distances = distances[~np.isnan(distances)]
+        if not len(distances):
+            raise ValueError("X must hold at least one match that is finite, got none")
+        return mean_gain(distances, self.residual_threshold_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -308,19 +318,16 @@ class TwoViewEstimator(BaseEstimator):
         order = np.arange(len(given))
         weight = np.ones(len(given))
         if sample_weight is not None:
-            weight = check_weight(sample_weight, len(is_valid), "sample_weight")[is_valid]
+            of_valid = _of_valid(sample_weight, is_valid, "sample_weight")
+            weight = check_weight(of_valid, len(given), "sample_weight")
             order = np.flatnonzero(weight)
             if len(order) < least:
                 raise ValueError(
                     f"sample_weight must be positive for at least {least} matches, got {len(order)}"
                 )
         if quality is not None:
-            ranks = as_finite(quality, "quality", (1,))
-            if len(ranks) != len(is_valid):
-                raise ValueError(
-                    f"quality must have one entry per match, {len(is_valid)}, got {len(ranks)}"
-                )
-            order = order[np.argsort(-ranks[is_valid][order], kind="stable")]
+            ranks = as_finite(_of_valid(quality, is_valid, "quality"), "quality", (1,))
+            order = order[np.argsort(-ranks[order], kind="stable")]
         is_all = quality is None and len(order) == len(given)
         matches = given if is_all else given[order]
         weight = weight[order]
@@ -329,9 +336,15 @@ class TwoViewEstimator(BaseEstimator):
         )
 
 
-def mean_gain(distances: NDArray[np.float64], threshold: float) -> float:
-    """Return the mean of ``max(0, 1 - d² / threshold²)``."""
-    return float(np.maximum(0.0, 1.0 - (distances / threshold) ** 2).mean())
+def _of_valid(values: ArrayLike, is_valid: NDArray[np.bool_], name: str) -> NDArray:
+    """Return what belongs to valid matches: the others may have a NaN here, too."""
+    array = np.asarray(values)
+    if array.shape != is_valid.shape:
+        raise ValueError(
+            f"{name} must have one entry per match, {len(is_valid)}, got "
+            f"{len(array) if array.ndim == 1 else f'shape {array.shape}'}"
+        )
+    return array[is_valid]
 
 
 def _one_each(

@@ -28,8 +28,9 @@ from fastmotion.epipolar.uncertainty import EpipolarBand, epipolar_band, fundame
 __all__ = ["FundamentalMatrix"]
 
 _N_FREE = 7
-# Distances are not told apart below this share of the extent of the matches.
-_ROUNDING = 1e-6
+# Noise that is judged by is at least this share of the extent of the matches: planes are searched
+# in float32.
+_LEAST_NOISE = 1e-6
 _SAMPLE_SIZES = {"seven_point": 7, "eight_point": 8}
 
 _DEGENERATE = {
@@ -63,13 +64,13 @@ class FundamentalMatrix(TwoViewEstimator):
     confidence : float, default=0.9999
         Probability with which the search, before it ends, has drawn a sample of inliers only.
     max_trials : int, default=100_000
-        The most samples that are drawn for one threshold.
+        The most samples that are drawn.
     degeneracy : {"handle", "flag", "ignore"}, default="handle"
         What to do about a plane that holds many matches: look for the epipole off the plane; only
         tell by ``degeneracy_`` and a warning; or nothing.
     local_optimization : bool, default=True
         Whether the best models of samples are refined, and the last one too. Without it, the result
-        is the best model of a sample.
+        is the best model of a sample, and planes are not handled.
     nan_policy : {"raise", "omit"}, default="raise"
         What becomes of matches with a coordinate that is NaN or infinite: an error, or they are no
         inliers and count for nothing.
@@ -92,8 +93,8 @@ class FundamentalMatrix(TwoViewEstimator):
         How probably each match is right, or 0 and 1 where that was not estimated: its share in the
         last fit.
     score_ : float
-        Mean over matches of ``max(0, 1 - d² / threshold²)``, d the Sampson distance: from 0 to 1,
-        higher is better.
+        Mean over matches, without weights, of ``max(0, 1 - d² / threshold²)``, d the Sampson
+        distance: from 0 to 1, higher is better.
     n_trials_ : int
         Samples that were drawn; 0 for linear methods.
     n_inliers_ : int
@@ -302,7 +303,7 @@ class FundamentalMatrix(TwoViewEstimator):
         found: RobustFit | None = None
         self.n_trials_ = 0
         if self.method in ("ransac", "lmeds"):
-            found, self.n_trials_ = self._fit_robust(data, centred, seed, n_jobs)
+            found, self.n_trials_ = self._fit_robust(data, centred, seed, rng, n_jobs)
         if found is None:
             found = self._fit_all(data, centred)
         self.F_ = found.F
@@ -312,12 +313,21 @@ class FundamentalMatrix(TwoViewEstimator):
         self.degeneracy_ = self._judge(data, centred, found, seed)
         self.weights_ = np.zeros(len(data.is_valid))
         self.weights_[np.flatnonzero(data.is_valid)[data.order]] = found.probability
-        # For the covariance, should it be asked for.
-        self._matches = data.matches
-        self._shares = {"sample_weight": data.weight, "probability": found.probability}
+        # For the covariance, should it be asked for; a copy, as the caller may reuse his array.
+        has_say = found.probability > 0
+        self._matches = data.matches[has_say]
+        self._shares = {
+            "sample_weight": data.weight[has_say],
+            "probability": found.probability[has_say],
+        }
 
     def _fit_robust(
-        self, data: MatchData, matches: CentredMatches, seed: np.uint64, n_jobs: int | None
+        self,
+        data: MatchData,
+        matches: CentredMatches,
+        seed: np.uint64,
+        rng: np.random.Generator,
+        n_jobs: int | None,
     ) -> tuple[RobustFit | None, int]:
         settings = RobustSettings(
             sample_size=_SAMPLE_SIZES[self.minimal],
@@ -330,7 +340,7 @@ class FundamentalMatrix(TwoViewEstimator):
             n_jobs=n_jobs,
         )
         threshold = None if self.residual_threshold == "auto" else float(self.residual_threshold)
-        return fit_robust(matches, threshold, settings, is_progressive=data.has_quality)
+        return fit_robust(matches, threshold, settings, rng, is_progressive=data.has_quality)
 
     def _fit_all(self, data: MatchData, matches: CentredMatches) -> RobustFit:
         """Return the linear fit to all matches."""
@@ -342,7 +352,7 @@ class FundamentalMatrix(TwoViewEstimator):
         noise = _noise(F, data)
         threshold = self.residual_threshold
         if threshold == "auto" or self.method == "lmeds":
-            threshold = LARGEST_DEVIATION * max(noise, _ROUNDING / matches.scale)
+            threshold = LARGEST_DEVIATION * max(noise, _LEAST_NOISE / matches.scale)
         probability = np.ones(len(data.matches))
         return RobustFit(F, probability, noise, float(threshold))
 
@@ -357,7 +367,7 @@ class FundamentalMatrix(TwoViewEstimator):
             # Of many matches it fits them worse than need be.
             F = eight_point(data.matches, data.weight)
             noise = _noise(F, data)
-        noise = max(noise, _ROUNDING / matches.scale)
+        noise = max(noise, _LEAST_NOISE / matches.scale)
         plane = plane_of(matches, F, noise, seed) if found.may_be_planar else None
         distances = sampson_distances(F, data.matches)
         return undetermined(data.matches, distances, found.probability, noise, plane)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,8 +19,6 @@ _N_REFINED = 2048
 
 # What the loops over points are padded to.
 _PADDING = 128
-# Padding of scored points lies as far off any epipolar line as float32 can square.
-_FAR_OFF = 1e6
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,12 @@ class CentredMatches:
             weight = np.ones(n)
         return cls(centred, weight / weight.mean(), centre, 1 / extent, order)
 
-    def subset(self, is_kept: NDArray[np.bool_]) -> Self:
+    def subset(self, is_kept: NDArray[np.bool_], rng: np.random.Generator) -> Self:
         """Return some of the matches, in the same coordinates."""
-        order = np.cumsum(is_kept)[self.order] - 1
-        return type(self)(
-            self.matches[is_kept],
-            self.weight[is_kept],
-            self.centre,
-            self.scale,
-            order[is_kept[self.order]],
+        n = int(np.count_nonzero(is_kept))
+        order = rng.choice(n, min(n, _N_SCORED), replace=False)
+        return replace(
+            self, matches=self.matches[is_kept], weight=self.weight[is_kept], order=order
         )
 
     @property
@@ -84,21 +79,21 @@ class CentredMatches:
 
     @cached_property
     def scored(self) -> NDArray[np.float32]:
-        """Points of shape (4, n_padded) to score models with."""
+        """Points of shape (4, n_padded) to score models with; NaN at the end gains nothing."""
         # What overflows float32 becomes infinite, which gains nothing.
         with np.errstate(over="ignore"):
-            return _padded(self.matches[self.order], _FAR_OFF, np.float32)
+            return _padded(self.matches[self.order], np.nan, np.float32)
 
     @cached_property
     def refined(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points and weights, padded, to improve models with before `all` have their say."""
+        """Points and weights, padded, to improve models with before all have their say."""
         if self.n <= _N_REFINED:
-            return self.all
+            return self.padded
         few = self.order[:_N_REFINED]
         return _padded(self.matches[few], 0.0), _padded(self.weight[few, None], 0.0)[0]
 
     @cached_property
-    def all(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def padded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """All points and weights, padded."""
         return _padded(self.matches, 0.0), _padded(self.weight[:, None], 0.0)[0]
 

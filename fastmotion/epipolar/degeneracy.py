@@ -78,7 +78,7 @@ def find_plane(problem: FundamentalProblem, best: Candidate, seed: np.uint64) ->
     planes.search(np.full(_PLANE_TRIALS, len(few)), 0, models, gains)
     if not models.any():
         return None
-    model = planes.refine(models[0]).model
+    model = planes.refine(models)[0].model
     distances = np.empty(matches.n)
     planar.sampson_distances(np.ascontiguousarray(matches.matches.T), model, distances)
     return Plane(model.reshape(3, 3), distances)
@@ -103,15 +103,12 @@ def resolve_plane(
     models /= np.maximum(np.linalg.norm(models, axis=1), 1e-300)[:, None]
     # All obey the plane, so that only what is off it tells them apart.
     is_off = _is_off(problem, plane)
-    scorer = problem.among(is_off) if is_off[problem.matches.order].any() else problem
+    scorer = problem.among(is_off, rng) if is_off.any() else problem
     gains = scorer.score(models)
     few = np.argpartition(-gains, _N_LISTED)[:_N_LISTED]
     few = few[np.lexsort((few, -gains[few]))]
-    for k in few[_distinct(epipoles[few])]:
-        candidate = problem.refine(models[k])
-        if candidate.gain > best.gain:
-            best = candidate
-    return best
+    candidates = problem.refine(models[few[_distinct(epipoles[few])]])
+    return max([best, *candidates], key=lambda candidate: candidate.gain)
 
 
 def _possible_epipoles(
@@ -166,7 +163,7 @@ def plane_of(
 ) -> Plane | None:
     """Return the plane, in pixels, that dominates the matches near their epipolar lines."""
     problem = FundamentalProblem(matches, _NEAR * noise, sample_size=7, seed=seed)
-    plane = find_plane(problem, Candidate(matches.from_pixels(F), 0.0, 0.0), seed)
+    plane = find_plane(problem, Candidate(matches.from_pixels(F), 0.0, 0.0, 0.0), seed)
     if plane is None:
         return None
     return Plane(matches.planar_to_pixels(plane.H), plane.distances / matches.scale)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.core.parallel import thread_map
-from fastmotion.epipolar.problem import FundamentalProblem
+from fastmotion.epipolar.problem import FundamentalProblem, squared_distances
 from fastmotion.epipolar.ransac import Sampling
 
 __all__ = ["least_median"]
@@ -20,7 +20,7 @@ _NORMAL = 1.4826
 
 
 def least_median(
-    problem: FundamentalProblem, sampling: Sampling, n_trials: int, n_jobs: int | None
+    problem: FundamentalProblem, n_trials: int, n_jobs: int | None
 ) -> tuple[NDArray[np.float64], float] | None:
     """Return the model whose squared distances have the least median, and the noise, if any.
 
@@ -29,14 +29,17 @@ def least_median(
     for small samples (Rousseeuw and Leroy 1987, "Robust regression and outlier detection", section
     5.1), in the unit of the coordinates.
     """
-    n = problem.matches.n
+    # Those that are scored tell the median well enough.
+    scored = problem.matches.matches[problem.matches.order]
+    n = len(scored)
+    sampling = Sampling(problem.matches.n, problem.sample_size, is_progressive=False)
     rank = min((n + problem.sample_size) // 2, n - 1)
 
     def work(first: int) -> tuple[float, NDArray[np.float64] | None]:
         pools = sampling.pools(first, min(first + _CHUNK, n_trials))
         least: tuple[float, NDArray[np.float64] | None] = (math.inf, None)
         for model in problem.sample_models(pools, first):
-            squares = problem.squares(model)
+            squares = squared_distances(model, scored)
             if np.count_nonzero(squares < least[0]) > rank:
                 least = float(np.partition(squares, rank)[rank]), model
         return least

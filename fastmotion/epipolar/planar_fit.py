@@ -21,7 +21,7 @@ from fastmotion.epipolar.planes import (
     transfer_jacobian,
     unit_homography,
 )
-from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
+from fastmotion.epipolar.ransac import Candidate, Sampling, mean_gain, run_ransac
 
 __all__ = [
     "Evaluation",
@@ -136,6 +136,11 @@ class ScaledMatches:
     def total(self) -> float:
         """The sum of the weights."""
         return float(self.weight.sum())
+
+    @cached_property
+    def is_uniform(self) -> bool:
+        """Whether all weights are the same."""
+        return bool(self.weight.min() == self.weight.max())
 
     def subset(self, indices: NDArray[np.int64]) -> Self:
         """Return some of the matches, in the same coordinates."""
@@ -281,9 +286,10 @@ class PlanarProblem:
         )
         gains /= n
 
-    def refine(self, model: NDArray[np.float64]) -> Candidate:
-        """Improve a model of a sample, or just evaluate it where that is not wanted."""
-        return self._climb(self._few, model, _MAX_STEPS if self._refines else 0).candidate
+    def refine(self, models: NDArray[np.float64]) -> list[Candidate]:
+        """Improve models of samples, or just evaluate them where that is not wanted."""
+        steps = _MAX_STEPS if self._refines else 0
+        return [self._climb(self._few, model, steps).candidate for model in models]
 
     def finish(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a model after the last refinement, by all matches."""
@@ -336,8 +342,15 @@ class PlanarProblem:
             normal,
         )
         total, limit = matches.total, threshold**2
-        candidate = Candidate(model, 1 - cost / (limit * total), n_inliers / len(matches.weight))
+        gain, ratio = 1 - cost / (limit * total), n_inliers / len(matches.weight)
+        plain_gain = gain if matches.is_uniform else self._plain_gain(matches, model)
+        candidate = Candidate(model, gain, plain_gain, ratio)
         return _Climb(candidate, normal, max(cost - limit * (total - weight), 0.0), weight)
+
+    def _plain_gain(self, matches: ScaledMatches, model: NDArray[np.float64]) -> float:
+        distances = np.empty(len(matches.weight))
+        planar.sampson_distances(matches.rows, model, distances)
+        return mean_gain(distances, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -568,7 +581,7 @@ def run_automatic(
         score, reach = surprise(distances)
         if best is None or score < best[0]:
             best = score, reach, candidate.model
-            better = Candidate(candidate.model, candidate.gain, float((distances <= reach).mean()))
+            better = replace(candidate, inlier_ratio=float((distances <= reach).mean()))
             needed = sampling.trials_needed(problem.at(reach), better, confidence)
             limit = int(min(needed + 1, max_trials))
     if best is None:
@@ -582,7 +595,7 @@ def _settle(
     """Return a refined model and a threshold that belongs to its noise."""
     for _ in range(_MAX_SETTLING):
         at = problem.at(max(threshold, _LEAST_NOISE))
-        model = at.refine(model).model
+        model = at.refine(model[None])[0].model
         before, threshold = threshold, LARGEST_DEVIATION * at.evaluate(model).noise
         if abs(threshold - before) <= 0.01 * before:
             break

@@ -144,7 +144,7 @@ def polish_centred(
     PolishedFundamental or None
         In pixels. None if too few matches seem right.
     """
-    points, counts = matches.all
+    points, counts = matches.padded
     model = model.copy()
     n_columns = points.shape[1]
     probability = np.empty(n_columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,10 +12,11 @@ from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import cpu, refinement
 from fastmotion.epipolar.ransac import Candidate
 
-__all__ = ["RESOLUTION", "FundamentalProblem", "sampson_distances"]
+__all__ = ["RESOLUTION", "FundamentalProblem", "sampson_distances", "squared_distances"]
 
 # Distances that float32 tells from zero, in coordinates of the order of one.
 RESOLUTION = 2e-6
+_SMALLEST = 1e-100
 
 # A model of seven noisy matches is off by more than the threshold in most places: its inliers at
 # this multiple of it lead it to those of the threshold itself.
@@ -54,23 +57,31 @@ class FundamentalProblem:
         self.matches = matches
         self.sample_size = sample_size
         self._seed = seed
-        self.threshold = threshold * matches.scale
+        self._oriented = True
+        # Its square must be a number.
+        self.threshold = min(max(threshold * matches.scale, _SMALLEST), 1 / _SMALLEST)
         self._inverse_threshold = 1 / self.threshold**2
         self._scoring = np.float32(1 / max(self.threshold, RESOLUTION) ** 2)
         self._refines = refines
         # Made here, once, rather than by several threads at a time.
         self._scored = matches.scored
-        self._points, self._weight = matches.refined
+        self._points = matches.refined
 
-    def among(self, is_kept: NDArray[np.bool_]) -> FundamentalProblem:
+    def among(self, is_kept: NDArray[np.bool_], rng: np.random.Generator) -> FundamentalProblem:
         """Return the same problem for some of the matches."""
         return FundamentalProblem(
-            self.matches.subset(is_kept),
+            self.matches.subset(is_kept, rng),
             self.threshold / self.matches.scale,
             sample_size=self.sample_size,
             seed=self._seed,
             refines=self._refines,
         )
+
+    def with_any_orientation(self) -> FundamentalProblem:
+        """Return the same problem, whose samples may have models that no cameras have seen."""
+        problem = copy.copy(self)
+        problem._oriented = False
+        return problem
 
     def search(
         self,
@@ -88,6 +99,7 @@ class FundamentalProblem:
             pools,
             self.sample_size,
             as_kernel_input(self.matches.matches),
+            self._oriented,
             self._scored,
             n,
             self._scoring,
@@ -101,7 +113,7 @@ class FundamentalProblem:
         models = np.empty((3 * len(pools), 9))
         matches = as_kernel_input(self.matches.matches)
         n_models = cpu.sample_models(
-            self._seed, first_trial, pools, self.sample_size, matches, models
+            self._seed, first_trial, pools, self.sample_size, matches, self._oriented, models
         )
         return models[:n_models]
 
@@ -112,41 +124,38 @@ class FundamentalProblem:
         cpu.score(models, self._scored, n, self._scoring, gains)
         return gains / n
 
-    def refine(self, model: NDArray[np.float64]) -> Candidate:
-        """Improve a model of a sample, or just evaluate it where that is not wanted."""
-        model = model.copy()
-        if self._refines:
-            self._climb(model, self._points, self._weight, _WIDER, _WIDE_STEPS, _TOLERANCE)
-        steps = _STEPS if self._refines else 0
-        return self._climb(model, self._points, self._weight, 1.0, steps, _TOLERANCE)
+    def refine(self, models: NDArray[np.float64]) -> list[Candidate]:
+        """Improve models of samples, or just evaluate them where that is not wanted."""
+        return self._climb(models, *self._points, _WIDE_STEPS, _STEPS, _TOLERANCE)
 
     def finish(self, model: NDArray[np.float64]) -> Candidate:
-        """Improve a model by all matches until nothing is left to gain."""
-        points, weight = self.matches.all
-        steps = _LAST_STEPS if self._refines else 0
-        return self._climb(model.copy(), points, weight, 1.0, steps, _LAST_TOLERANCE)
+        """Improve a model by all matches until hardly anything is left to gain."""
+        return self._climb(model[None], *self.matches.padded, 0, _LAST_STEPS, _LAST_TOLERANCE)[0]
 
     def _climb(
         self,
-        model: NDArray[np.float64],
+        models: NDArray[np.float64],
         points: NDArray[np.float64],
         weight: NDArray[np.float64],
-        wider: float,
+        wide_steps: int,
         steps: int,
         tolerance: float,
-    ) -> Candidate:
-        """Improve a model in place."""
-        total = weight.sum()
-        gain, inliers, _ = refinement.refine(
-            model,
+    ) -> list[Candidate]:
+        models = models.copy()
+        results = np.empty((len(models), 3))
+        refinement.refine_all(
+            models,
             points,
             weight,
-            self._inverse_threshold / wider**2,
-            steps,
+            self._inverse_threshold / _WIDER**2,
+            wide_steps if self._refines else 0,
+            self._inverse_threshold,
+            steps if self._refines else 0,
             tolerance,
-            np.empty((9, 9)),
+            results,
         )
-        return Candidate(model, gain / total, inliers / total)
+        results /= [weight.sum(), np.count_nonzero(weight), np.count_nonzero(weight)]
+        return [Candidate(model, *figures) for model, figures in zip(models, results.tolist())]
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -154,17 +163,18 @@ class FundamentalProblem:
 
     def squares(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return squared Sampson distances in the unit of the coordinates."""
-        return _squared_distances(model, self.matches.matches)
+        return squared_distances(model, self.matches.matches)
 
 
 def sampson_distances(F: NDArray[np.float64], matches: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Sampson distances of matches that have been checked, in their unit."""
-    return np.sqrt(_squared_distances(np.ascontiguousarray(F).ravel(), matches))
+    return np.sqrt(squared_distances(np.ascontiguousarray(F).ravel(), matches))
 
 
-def _squared_distances(
+def squared_distances(
     model: NDArray[np.float64], matches: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """Return squared Sampson distances from a model of shape (9,), in the unit of the matches."""
     squares = np.empty(len(matches))
     cpu.squared_distances(as_kernel_input(model), as_kernel_input(matches), squares)
     return squares

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastmotion.core.parallel import thread_map
 
-__all__ = ["Candidate", "Problem", "Sampling", "run_ransac"]
+__all__ = ["Candidate", "Problem", "Sampling", "mean_gain", "run_ransac"]
 
 # Trials that one thread makes at a time. Their results are merged in order, and bounds are set
 # between rounds only: how many threads there are changes nothing.
@@ -25,8 +25,9 @@ _KEPT = 2
 _WORTHWHILE = 0.3
 # Trials after which progressive sampling draws from all matches (Chum and Matas 2005).
 _PROGRESSIVE_TRIALS = 200_000
-# Fewer of the best matches than this do not end the search.
-_LEAST_PROGRESSIVE = 20
+# Fewer of the best matches than this share do not end the search: they may show a motion of their
+# own, such as that of a car, or a logo that does not move.
+_LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,21 @@ class Candidate:
     ----------
     model : ndarray of shape (9,)
     gain : float
-        Mean over matches of ``max(0, 1 - d² / threshold²)``.
+        Weighted mean over matches of ``max(0, 1 - d² / threshold²)``.
+    plain_gain : float
+        The same without weights, as searches go by.
     inlier_ratio : float
         Share of the matches that lie within the threshold.
     """
 
     model: NDArray[np.float64]
     gain: float
+    plain_gain: float
     inlier_ratio: float
 
 
 class Problem(Protocol):
-    """What is to be fitted; all methods are called from several threads at once."""
+    """What is to be fitted; `search` and `refine` are called from several threads at once."""
 
     @property
     def sample_size(self) -> int:
@@ -63,8 +67,8 @@ class Problem(Protocol):
     ) -> None:
         """Make trials; keep models of more gain than those that are there, the best first."""
 
-    def refine(self, model: NDArray[np.float64]) -> Candidate:
-        """Improve a model, or just evaluate it where that is not wanted."""
+    def refine(self, models: NDArray[np.float64]) -> list[Candidate]:
+        """Improve models, or just evaluate them where that is not wanted."""
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -107,7 +111,7 @@ class Sampling:
         is_inlier = problem.is_inlier(best.model)
         sizes = np.arange(1, len(is_inlier) + 1)
         ratios = np.cumsum(is_inlier) / sizes
-        least = min(_LEAST_PROGRESSIVE, len(is_inlier))
+        least = math.ceil(_LEAST_SHARE * len(is_inlier))
         return _trials(float(ratios[least - 1 :].max()), self._sample_size, confidence)
 
 
@@ -161,14 +165,14 @@ def run_ransac(
     needed: float = max_trials
     while n_trials < needed:
         chunks = _chunks(n_trials, size, needed)
-        bound = 0.0 if best is None else _WORTHWHILE * best.gain
+        bound = 0.0 if best is None else _WORTHWHILE * best.plain_gain
 
         def work(chunk: tuple[int, int], bound: float = bound) -> list[Candidate]:
             n_kept = _KEPT if chunk[0] else 1
             models = np.zeros((n_kept, 9))
             gains = np.full(n_kept, bound)
             problem.search(sampling.pools(*chunk), chunk[0], models, gains)
-            return [problem.refine(model) for model, gain in zip(models, gains) if gain > bound]
+            return problem.refine(models[gains > bound])
 
         for candidates in thread_map(work, chunks, n_jobs=n_jobs):
             for candidate in candidates:
@@ -178,3 +182,10 @@ def run_ransac(
         if best is not None:
             needed = min(max_trials, sampling.trials_needed(problem, best, confidence))
     return best, n_trials
+
+
+def mean_gain(distances: NDArray[np.float64], threshold: float) -> float:
+    """Return the mean of ``max(0, 1 - d² / threshold²)``."""
+    with np.errstate(over="ignore"):
+        ratios = np.minimum(distances / threshold, 1.0)
+    return float((1.0 - ratios * ratios).mean())

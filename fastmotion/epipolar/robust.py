@@ -78,6 +78,7 @@ def fit_robust(
     matches: CentredMatches,
     threshold: float | None,
     settings: RobustSettings,
+    rng: np.random.Generator,
     *,
     is_progressive: bool,
 ) -> tuple[RobustFit | None, int]:
@@ -90,9 +91,10 @@ def fit_robust(
     threshold : float or None
         Pixels; None finds it.
     settings : RobustSettings
+    rng : numpy.random.Generator
+        For what is chosen besides samples.
     is_progressive : bool
     """
-    rng = np.random.default_rng(int(settings.seed))
     sampling = Sampling(matches.n, settings.sample_size, is_progressive)
     search = _Search(matches, sampling, settings, rng)
     if settings.takes_median:
@@ -113,7 +115,7 @@ def _fit_unknown_threshold(search: _Search) -> RobustFit | None:
     threshold = _FIRST_THRESHOLD * spread
     fit = None
     for _ in range(_MOST_SEARCHES):
-        again = search.run(threshold)
+        again = search.run(threshold) if search.n_trials_left else None
         if again is None:
             break
         fit = again
@@ -139,7 +141,7 @@ class _Search:
     Attributes
     ----------
     n_trials : int
-        Of the last search.
+        Samples drawn so far.
     """
 
     def __init__(
@@ -157,37 +159,47 @@ class _Search:
 
     def run(self, threshold: float) -> RobustFit | None:
         """Search with a threshold in pixels."""
-        settings = self._settings
         problem = self._problem(self.matches, threshold)
-        best, self.n_trials = run_ransac(
+        best, n_trials = self._run(problem)
+        if best is None:
+            # The same samples once more: a model that no cameras have seen is better than none.
+            best, _ = self._run(problem.with_any_orientation())
+        self.n_trials += n_trials
+        return None if best is None else self._conclude(problem, best)
+
+    @property
+    def n_trials_left(self) -> int:
+        """How many samples may still be drawn."""
+        return self._settings.max_trials - self.n_trials
+
+    def _run(self, problem: FundamentalProblem) -> tuple[Candidate | None, int]:
+        return run_ransac(
             problem,
             self._sampling,
-            confidence=settings.confidence,
-            max_trials=settings.max_trials,
-            n_jobs=settings.n_jobs,
+            confidence=self._settings.confidence,
+            max_trials=self.n_trials_left,
+            n_jobs=self._settings.n_jobs,
         )
-        return None if best is None else self._conclude(problem, best)
 
     def _conclude(self, problem: FundamentalProblem, best: Candidate) -> RobustFit:
         """Return what becomes of the best model of samples."""
         settings = self._settings
         if not settings.refines:
             return self._unpolished(problem, problem.finish(best.model))
-        plane = find_plane(problem, best, settings.seed)
-        is_handled = plane is not None and settings.handles_planes
-        if plane is not None and is_handled:
+        plane = find_plane(problem, best, settings.seed) if settings.handles_planes else None
+        if plane is not None:
             best = resolve_plane(problem, best, plane, self._rng)
         polished = self._polish(problem, best.model)
         if polished is None:
             return self._unpolished(problem, problem.finish(best.model))
-        if is_handled:
+        if plane is not None:
             polished = self._resolve_again(polished)
         return RobustFit(
             polished.F,
             polished.probability,
             polished.noise_scale,
             problem.threshold / self.matches.scale,
-            may_be_planar=plane is not None,
+            may_be_planar=plane is not None or not settings.handles_planes,
         )
 
     def run_median(self) -> RobustFit | None:
@@ -195,14 +207,16 @@ class _Search:
         settings = self._settings
         problem = self._problem(self.matches, _FIRST_THRESHOLD / self.matches.scale)
         self.n_trials = min(settings.max_trials, _trials_for_half(settings))
-        found = least_median(problem, self._sampling, self.n_trials, settings.n_jobs)
+        found = least_median(problem, self.n_trials, settings.n_jobs) or least_median(
+            problem.with_any_orientation(), self.n_trials, settings.n_jobs
+        )
         if found is None:
             return None
         model, noise = found
         least = _ROUNDING / self.matches.scale
         threshold = LARGEST_DEVIATION * max(noise / self.matches.scale, least)
         problem = self._problem(self.matches, threshold)
-        fit = self._conclude(problem, problem.refine(model))
+        fit = self._conclude(problem, problem.refine(model[None])[0])
         return replace(fit, threshold=LARGEST_DEVIATION * max(fit.noise_scale, least))
 
     def _problem(self, matches: CentredMatches, threshold: float) -> FundamentalProblem:
@@ -226,9 +240,9 @@ class _Search:
             return polished
         threshold = LARGEST_DEVIATION * polished.noise_scale
         problem = self._problem(
-            self.matches.subset(is_right), max(threshold, _ROUNDING / self.matches.scale)
+            self.matches.subset(is_right, self._rng), max(threshold, _ROUNDING / self.matches.scale)
         )
-        start = problem.refine(self.matches.from_pixels(polished.F))
+        start = problem.refine(self.matches.from_pixels(polished.F)[None])[0]
         plane = find_plane(problem, start, self._settings.seed)
         if plane is None:
             return polished

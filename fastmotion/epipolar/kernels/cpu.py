@@ -12,7 +12,7 @@ from fastmotion.core.compile import cpu_function, cpu_kernel
 from fastmotion.epipolar.kernels.minimal import (
     LANES,
     draw_samples,
-    keep_oriented,
+    keep_possible,
     load_samples,
     models_of_samples,
 )
@@ -78,7 +78,7 @@ def _keep(f, gain, models, gains):
 
 
 @cpu_function
-def new_scratch(size):
+def _new_scratch(size):
     """Return indices and coordinates of samples, their models, and which of these are kept."""
     return (
         np.empty((size, LANES), np.int64),
@@ -89,17 +89,17 @@ def new_scratch(size):
 
 
 @cpu_function
-def _draw_models(seed, first_trial, pools, matches, scratch, drawn):
+def _draw_models(seed, first_trial, pools, matches, oriented, scratch, drawn):
     """Set the first rows of drawn to models of random samples, of unit norm; return how many."""
-    indices, samples, models, is_oriented = scratch
+    indices, samples, models, is_possible = scratch
     draw_samples(seed, first_trial, pools, len(matches), indices)
     load_samples(matches, indices, samples)
     models_of_samples(samples, models)
     n_drawn = 0
     for k in range(3 if len(indices) == 7 else 1):
-        keep_oriented(models[k], samples, is_oriented)
+        keep_possible(models[k], samples, oriented, is_possible)
         for lane in range(len(pools)):
-            if is_oriented[lane]:
+            if is_possible[lane]:
                 squares = 0.0
                 for c in range(9):
                     squares += models[k, c, lane] * models[k, c, lane]
@@ -110,7 +110,9 @@ def _draw_models(seed, first_trial, pools, matches, scratch, drawn):
 
 
 @cpu_kernel
-def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold, models, gains):
+def search(
+    seed, first_trial, pools, size, matches, oriented, points, n, inverse_threshold, models, gains
+):
     """Try the fundamental matrices of random samples and keep the models of most gain.
 
     The gain of a match is max(0, 1 − d²/threshold²) (MSAC: Torr and Zisserman 2000, "MLESAC",
@@ -126,9 +128,11 @@ def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold
     size : int64
         7 or 8 matches to a sample.
     matches : float64 array of shape (n_matches, 4)
+    oriented : bool
+        Whether models that cameras cannot have seen are refused.
     points : float32 array of shape (4, n_padded)
         x1 y1 x2 y2 of the matches that are scored, in random order; `BLOCK` divides n_padded, and
-        padding lies far from any epipolar line.
+        padding is NaN.
     n : int64
         How many are scored.
     inverse_threshold : float32
@@ -137,13 +141,13 @@ def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold
     gains : float64 array of shape (n_kept,)
         Summed over the matches scored. A model is kept if it has more than is there.
     """
-    scratch = new_scratch(size)
+    scratch = _new_scratch(size)
     drawn = np.empty((3 * LANES, 9))
     single = np.empty(9, np.float32)
     last = len(gains) - 1
     for first in range(0, len(pools), LANES):
         block = pools[first : first + LANES]
-        n_drawn = _draw_models(seed, first_trial + first, block, matches, scratch, drawn)
+        n_drawn = _draw_models(seed, first_trial + first, block, matches, oriented, scratch, drawn)
         for k in range(n_drawn):
             for c in range(9):
                 single[c] = drawn[k, c]
@@ -153,17 +157,17 @@ def search(seed, first_trial, pools, size, matches, points, n, inverse_threshold
 
 
 @cpu_kernel
-def sample_models(seed, first_trial, pools, size, matches, models):
+def sample_models(seed, first_trial, pools, size, matches, oriented, models):
     """Set models to those of random samples, and return how many there are.
 
     The arguments are those of `search`; models of shape (3 n_trials, 9) holds them all.
     """
-    scratch = new_scratch(size)
+    scratch = _new_scratch(size)
     drawn = np.empty((3 * LANES, 9))
     n_models = 0
     for first in range(0, len(pools), LANES):
         block = pools[first : first + LANES]
-        n_drawn = _draw_models(seed, first_trial + first, block, matches, scratch, drawn)
+        n_drawn = _draw_models(seed, first_trial + first, block, matches, oriented, scratch, drawn)
         for k in range(n_drawn):
             for c in range(9):
                 models[n_models, c] = drawn[k, c]

@@ -25,6 +25,8 @@ _SMALL_PIVOT = 1e-9
 # From beyond the root by at most a factor of two; the convergence is quadratic.
 _NEWTON_STEPS = 9
 _THIRD = 1.0 / 3.0
+# Of an angle that no data know of.
+_COSINE, _SINE = math.cos(0.6180), math.sin(0.6180)
 
 # The upper half of a float64's bits, divided by three, plus two thirds of the exponent's bias.
 _THIRD_OF_2_32 = np.uint64(0x55555556)
@@ -215,6 +217,20 @@ def _solve_alone(samples, lane, basis):
 
 
 @cpu_function
+def _turn(basis):
+    """Take two other matrices of the pencil: in exact data one of those read off may be F itself.
+
+    As the first one it would be a root at infinity.
+    """
+    for c in range(9):
+        for lane in range(LANES):
+            f = basis[0, c, lane]
+            g = basis[1, c, lane]
+            basis[0, c, lane] = _COSINE * f + _SINE * g
+            basis[1, c, lane] = _COSINE * g - _SINE * f
+
+
+@cpu_function
 def _determinant_along(f, g, out):
     """Set det f, and its derivative in the direction of g, as two coefficients of a cubic."""
     for lane in range(LANES):
@@ -305,6 +321,7 @@ def models_of_samples(samples, models):
         cubic = np.empty((4, LANES))
         roots = np.empty((3, LANES))
         falling = np.empty((2, LANES))
+        _turn(basis)
         _determinant_along(basis[1], basis[0], cubic)
         _determinant_along(basis[0], basis[1], falling)
         for lane in range(LANES):
@@ -316,13 +333,13 @@ def models_of_samples(samples, models):
 
 
 @cpu_function
-def keep_oriented(model, samples, is_oriented):
-    """Mark the lanes whose matches lie on the rays of their epipolar lines that face each other.
+def keep_possible(model, samples, oriented, is_possible):
+    """Mark the lanes that have a model and, if oriented, one that cameras can have seen.
 
-    For cameras that see what is in front of them all (e₂ × x₂)·(F x₁) have one sign (Chum, Werner
-    and Matas, "Epipolar geometry estimation via RANSAC benefits from the oriented epipolar
-    constraint", ICPR 2004). e₂ is the cross product of F's first columns; if those are parallel
-    it vanishes and nothing is refused. Lanes without a model are not marked.
+    The matches of such a one lie on the rays of their epipolar lines that face each other: all
+    (e₂ × x₂)·(F x₁) have one sign (Chum, Werner and Matas, "Epipolar geometry estimation via RANSAC
+    benefits from the oriented epipolar constraint", ICPR 2004). e₂ is the cross product of F's
+    first columns; if those are parallel it vanishes and nothing is refused.
     """
     low, high = np.empty(LANES), np.empty(LANES)
     e0, e1, e2 = np.empty(LANES), np.empty(LANES), np.empty(LANES)
@@ -346,7 +363,9 @@ def keep_oriented(model, samples, is_oriented):
             low[lane] = min(low[lane], side)
             high[lane] = max(high[lane], side)
     for lane in range(LANES):
-        is_oriented[lane] = _is_finite(model, lane) and not low[lane] * high[lane] < 0.0
+        is_possible[lane] = _is_finite(model, lane) and not (
+            oriented and low[lane] * high[lane] < 0.0
+        )
 
 
 @cpu_function

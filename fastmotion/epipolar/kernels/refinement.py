@@ -16,10 +16,10 @@ from fastmotion.epipolar.kernels.scalar import cofactors, sampson_terms
 BLOCK = 128
 
 # Rows of a block's scratch: weighted u uᵀ (6), v vᵀ (6), weighted residuals times u (3), two
-# factors of the gradient's rest (2 + 2), gains, weights and weighted squares (3).
+# factors of the gradient's rest (2 + 2), gains with and without weights and inliers (3).
 _V, _GRADIENT, _REST, _TOTALS, _N_ROWS = 6, 12, 15, 19, 22
 # Sums over matches: products of both (36), the gradient (9) and its rest (4), totals (3).
-_OF_GRADIENT, _OF_REST, _GAIN, _WEIGHT, _SQUARES, _N_SUMS = 36, 45, 49, 50, 51, 52
+_OF_GRADIENT, _OF_REST, _GAIN, _PLAIN_GAIN, _COUNT, _N_SUMS = 36, 45, 49, 50, 51, 52
 # Which of the six products of a symmetric 3×3 matrix stands where.
 _PAIRS = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 
@@ -71,8 +71,8 @@ def _set_products(f, points, weight, start, inverse_threshold, rows):
         rows[17, j] = c
         rows[18, j] = d
         rows[19, j] = w * gain
-        rows[20, j] = w
-        rows[21, j] = w * square
+        rows[20, j] = gain if w > 0.0 else 0.0
+        rows[21, j] = 1.0 if w > 0.0 else 0.0
 
 
 @cpu_function(fastmath="reassociate")
@@ -85,7 +85,7 @@ def _dot(x, y):
 
 @cpu_function
 def _evaluate(f, points, weight, inverse_threshold, rows, sums):
-    """Add up normal matrix, gradient, gain, weight and squared distances of the inliers."""
+    """Add up normal matrix, gradient, gains and inliers."""
     for k in range(_N_SUMS):
         sums[k] = 0.0
     v0, v1, one = rows[_V + 2], rows[_V + 4], rows[_V + 5]
@@ -270,8 +270,8 @@ def refine(f, points, weight, inverse_threshold, max_steps, tol, normal):
 
     Returns
     -------
-    gain, weight, squares : float64
-        The latter two summed over inliers: weights, and weights times squared distances.
+    gain, plain_gain, n_inliers : float64
+        The latter two without weights, of matches that have some.
     """
     rows = np.empty((_N_ROWS, BLOCK))
     sums, trial_sums = np.empty(_N_SUMS), np.empty(_N_SUMS)
@@ -305,4 +305,21 @@ def refine(f, points, weight, inverse_threshold, max_steps, tol, normal):
         if damping > _MOST_DAMPING:
             break
     _unfold(sums, normal, gradient)
-    return sums[_GAIN], sums[_WEIGHT], sums[_SQUARES]
+    return sums[_GAIN], sums[_PLAIN_GAIN], sums[_COUNT]
+
+
+@cpu_kernel
+def refine_all(
+    models, points, weight, wide_threshold, wide_steps, inverse_threshold, steps, tol, results
+):
+    """Refine models, of shape (n_models, 9), at a wide threshold first and then at the narrow one.
+
+    ``results`` becomes what `refine` returns of each; both thresholds are 1 / threshold².
+    """
+    normal = np.empty((9, 9))
+    for k in range(len(models)):
+        if wide_steps > 0:
+            refine(models[k], points, weight, wide_threshold, wide_steps, tol, normal)
+        results[k, 0], results[k, 1], results[k, 2] = refine(
+            models[k], points, weight, inverse_threshold, steps, tol, normal
+        )
