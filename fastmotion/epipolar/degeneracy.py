@@ -32,11 +32,11 @@ _N_LISTED, _N_REFINED, _NEIGHBOURS = 200, 6, 0.98
 # Right matches off the plane: beyond these standard deviations of noise lie one in a thousand.
 _OFF_PLANE = 3.7
 # F has two degrees of freedom once the plane is known; so many matches more speak for it.
-_LEAST_OFF, _NOISE_SHARE = 6.0, 0.01
+_LEAST_OFF, _NOISE_SHARE = 6.0, 0.005
 # Wrong matches near their line by chance are counted between these distances, in noise.
 _NEAR, _FROM, _TO = 2.5, 5.0, 15.0
-# F is chosen so that chance gains: so many times what it would at a given F.
-_CHOSEN = 3.0
+# F is chosen so that chance gains: by about so many standard deviations of its count.
+_CHOSEN = 4.0
 
 # The moduli of the eigenvalues of a rotation's homography are equal if both images have the same
 # intrinsics; estimated, they may lie so far from their mean, in logarithm.
@@ -199,9 +199,9 @@ def undetermined(
     is_off = plane.distances > _OFF_PLANE * noise
     n_off = np.count_nonzero(is_off & right & (distances <= _NEAR * noise))
     ring = is_off & (distances > _FROM * noise) & (distances <= _TO * noise)
-    by_chance = _CHOSEN * np.count_nonzero(ring) * _NEAR / (_TO - _FROM)
-    needed = _LEAST_OFF + _NOISE_SHARE * np.count_nonzero(right) + by_chance
-    if n_off > needed + 2 * math.sqrt(by_chance):
+    by_chance = np.count_nonzero(ring) * _NEAR / (_TO - _FROM)
+    needed = _LEAST_OFF + _NOISE_SHARE * np.count_nonzero(right)
+    if n_off > needed + by_chance + _CHOSEN * math.sqrt(by_chance):
         return "none"
     return "rotation" if _is_rotation(plane.H) else "plane"
 

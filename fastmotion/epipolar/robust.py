@@ -165,7 +165,7 @@ class _Search:
             # The same samples once more: a model that no cameras have seen is better than none.
             best, _ = self._run(problem.with_any_orientation())
         self.n_trials += n_trials
-        return None if best is None else self._conclude(problem, best)
+        return None if best is None else replace(self._conclude(problem, best), threshold=threshold)
 
     @property
     def n_trials_left(self) -> int:
