@@ -1,4 +1,4 @@
-"""How fundamental matrices are searched: when it ends, what weights and qualities do, thresholds."""
+"""How fundamental matrices are searched: its end, weights and qualities, thresholds of any size."""
 
 import pickle
 

@@ -295,6 +295,20 @@ def _cubic_roots(c, roots):
 
 
 @cpu_function
+def _lead_by_larger(cubic, basis):
+    """Swap the matrices of the pencil where that makes the cubic's leading coefficient larger.
+
+    A small one makes one root large, and rounding of that would be an error of the others.
+    """
+    for lane in range(LANES):
+        if abs(cubic[0, lane]) > abs(cubic[3, lane]):
+            for k in range(2):
+                cubic[k, lane], cubic[3 - k, lane] = cubic[3 - k, lane], cubic[k, lane]
+            for c in range(9):
+                basis[0, c, lane], basis[1, c, lane] = basis[1, c, lane], basis[0, c, lane]
+
+
+@cpu_function
 def _combine(basis, z, model):
     for c in range(9):
         for lane in range(LANES):
@@ -327,6 +341,7 @@ def models_of_samples(samples, models):
         for lane in range(LANES):
             cubic[3, lane] = falling[0, lane]
             cubic[2, lane] = falling[1, lane]
+        _lead_by_larger(cubic, basis)
         _cubic_roots(cubic, roots)
         for k in range(3):
             _combine(basis, roots[k], models[k])
