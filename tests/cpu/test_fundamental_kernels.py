@@ -12,8 +12,6 @@ from fastmotion.epipolar.kernels import cpu, minimal, refinement
 from tests.reference import epipolar as reference
 
 LANES = minimal.LANES
-# Near no line of any F here.
-FAR_OFF = 1e6 * np.array([[1.0], [-0.6], [0.4], [1.7]], np.float32)
 
 
 # Parts of kernels can be called from compiled code only.
@@ -60,10 +58,10 @@ def scene(n, *, inlier_ratio=1.0, noise=0.5, seed=0, name="general"):
     return *centred(view.matches), view
 
 
-def sampled_models(matches, n_trials, *, size=7, seed=5, first=0, pools=None):
-    pools = np.full(n_trials, len(matches)) if pools is None else pools
-    models = np.full((3 * len(pools), 9), np.nan)
-    n = cpu.sample_models(np.uint64(seed), first, pools, size, matches, models)
+def sampled_models(matches, n_trials, *, size=7, seed=5, first=0, oriented=True):
+    pools = np.full(n_trials, len(matches))
+    models = np.full((3 * n_trials, 9), np.nan)
+    n = cpu.sample_models(np.uint64(seed), first, pools, size, matches, oriented, models)
     assert np.isnan(models[n:]).all()
     return models[:n]
 
@@ -71,7 +69,7 @@ def sampled_models(matches, n_trials, *, size=7, seed=5, first=0, pools=None):
 def scored_points(matches):
     """Return points as `search` takes them, in random order."""
     n = len(matches)
-    points = np.repeat(FAR_OFF, -(-n // cpu.BLOCK) * cpu.BLOCK, axis=1)
+    points = np.full((4, -(-n // cpu.BLOCK) * cpu.BLOCK), np.nan, np.float32)
     points[:, :n] = matches[np.random.default_rng(1).permutation(n)].T
     return points
 
@@ -79,7 +77,7 @@ def scored_points(matches):
 def run_search(matches, n_trials, threshold, *, first=0, kept=None, n_kept=4, seed=5, size=7):
     models, gains = (np.zeros((n_kept, 9)), np.zeros(n_kept)) if kept is None else kept
     cpu.search(
-        np.uint64(seed), first, np.full(n_trials, len(matches)), size, matches,
+        np.uint64(seed), first, np.full(n_trials, len(matches)), size, matches, True,
         scored_points(matches), len(matches), np.float32(1 / threshold**2), models, gains,
     )  # fmt: skip
     return models, gains
@@ -206,15 +204,6 @@ def test_one_real_root_leaves_the_others_missing():
     assert roots[0] == pytest.approx(2)
 
 
-@pytest.mark.xfail(strict=True, reason="the outermost root takes the digits of the others")
-@pytest.mark.parametrize("leading", [1e-8, -1e-11])
-def test_small_leading_coefficient_keeps_the_other_roots(leading):
-    quadratic = np.polymul([1, 1.3], [1, -0.4])
-    (roots,) = cubic_roots(np.polyadd(leading * np.array([1, 0, 0, 0]), quadratic)[::-1])
-    for root in (-1.3, 0.4):
-        assert np.abs(roots - root).min() < 1e-3
-
-
 # Models of samples
 
 
@@ -227,6 +216,7 @@ def test_seven_matches_give_all_that_the_reference_finds(noise, inlier_ratio):
         models = sampled_models(matches, 1, first=trial)
         every = reference.seven_point(few)
         assert_same_models(models, [F for F in every if is_oriented(F, few)], 1e-5)
+        assert_same_models(sampled_models(matches, 1, first=trial, oriented=False), every, 1e-5)
         n_found.append(len(models))
         n_refused += len(every) - len(models)
     assert len(set(n_found)) > 2
@@ -295,16 +285,7 @@ def looking_ahead(n, seed=0):
     return np.hstack([points, points * rng.integers(9, 16, (n, 1)) / 8])
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        pytest.param(
-            7,
-            marks=pytest.mark.xfail(strict=True, reason="the pencil's first matrix is singular"),
-        ),
-        8,
-    ],
-)
+@pytest.mark.parametrize("size", [7, 8])
 @pytest.mark.parametrize(
     "make, F",
     [
@@ -316,13 +297,18 @@ def looking_ahead(n, seed=0):
 )
 def test_exact_data_whose_columns_depend_on_each_other(make, F, size):
     matches = make(40)
-    n_trials = 45
-    found = 0
-    for trial in range(n_trials):
-        models = sampled_models(matches, 1, size=size, first=trial)
-        away = [reference.distance(model.reshape(3, 3), F) for model in models]
-        found += min(away, default=np.inf) < 1e-6
-    assert found == n_trials
+    for trial in range(45):
+        models = sampled_models(matches, 1, size=size, first=trial, oriented=False)
+        assert min(reference.distance(model.reshape(3, 3), F) for model in models) < 1e-5
+
+
+@pytest.mark.xfail(strict=True, reason="an epipole at infinity in x is told by rounding")
+def test_orientation_refuses_no_right_model_of_rectified_images():
+    matches = rectified(40)
+    for trial in range(45):
+        models = sampled_models(matches, 1, first=trial)
+        away = [reference.distance(model.reshape(3, 3), SIDEWAYS) for model in models]
+        assert min(away, default=np.inf) < 1e-5
 
 
 def test_samples_solved_alone_leave_their_neighbours_as_they_are():
@@ -453,7 +439,7 @@ def test_squared_distances_at_both_epipoles():
 
 
 def run_refine(f, matches, *, threshold=1.0, max_steps=50, tol=0.0, weight=None, padding=None):
-    """Return the model, the gain, weight and squares summed over inliers, and the normal matrix."""
+    """Return the model, its gain with and without weights, its inliers, and the normal matrix."""
     n = len(matches)
     n_padded = -(-n // refinement.BLOCK) * refinement.BLOCK
     points, weights = np.zeros((4, n_padded)), np.zeros(n_padded)
@@ -484,11 +470,12 @@ def assert_rank_two(f):
 def test_refinement_is_as_good_as_scipys(n, name):
     matches, _, _ = scene(n, noise=1.0, name=name)
     start = start_of(matches)
-    f, gain, weight, squares, _ = run_refine(start, matches)
+    f, gain, plain_gain, n_inliers, _ = run_refine(start, matches)
     assert_rank_two(f)
-    assert weight == n
-    assert squares == pytest.approx((reference.residuals(f.reshape(3, 3), matches) ** 2).sum())
+    assert n_inliers == n
+    squares = (reference.residuals(f.reshape(3, 3), matches) ** 2).sum()
     assert gain == pytest.approx(n - squares, rel=1e-12)
+    assert plain_gain == gain
     expected = (reference.residuals(reference.refine(start, matches), matches) ** 2).sum()
     assert squares <= expected * (1 + 1e-6)
 
@@ -500,10 +487,9 @@ def test_truncated_refinement_is_as_good_as_scipys(seed):
     start = reference.refine(
         reference.eight_point(matches[view.inlier_mask]), matches[view.inlier_mask]
     )
-    f, gain, weight, squares, _ = run_refine(start, matches, threshold=threshold)
+    f, gain, _, n_inliers, _ = run_refine(start, matches, threshold=threshold)
     distances = reference.sampson(f.reshape(3, 3), matches)
-    assert weight == (distances < threshold).sum()
-    assert squares == pytest.approx((distances[distances < threshold] ** 2).sum())
+    assert n_inliers == (distances < threshold).sum()
     assert gain == pytest.approx(gains_of(f, matches, threshold)[0])
     expected = reference.refine(start, matches, loss="truncated", scale=threshold)
     assert gain >= gains_of(expected, matches, threshold)[0] * (1 - 1e-6)
@@ -511,7 +497,7 @@ def test_truncated_refinement_is_as_good_as_scipys(seed):
 
 def test_the_gradient_vanishes():
     matches, _, _ = scene(100, noise=1.0)
-    f, _, _, squares, normal = run_refine(start_of(matches), matches)
+    f, gain, _, _, normal = run_refine(start_of(matches), matches)
     step = 1e-5
     left, _, right = np.linalg.svd(f.reshape(3, 3))
     cofactors = np.outer(left[:, 2], right[2]).ravel()
@@ -524,7 +510,7 @@ def test_the_gradient_vanishes():
         slope, curvature = np.diff(ends)[0] / (2 * step), direction @ normal @ direction
         # Which the nearest point without one is so far away from, in standard deviations.
         away = abs(slope) / 2 / curvature
-        assert away * np.sqrt(curvature) < 1e-3 * np.sqrt(squares / 93)
+        assert away * np.sqrt(curvature) < 1e-3 * np.sqrt((100 - gain) / 93)
 
 
 @pytest.mark.parametrize("noise, tolerance", [(0.0, 1e-6), (1.0, 1e-3)])
@@ -557,20 +543,24 @@ def test_weights_count_matches():
     weight = np.arange(70) % 3.0
     by_weight = run_refine(start, matches, weight=weight)
     by_count = run_refine(start, np.repeat(matches, weight.astype(int), axis=0))
-    for a, b in zip(by_weight, by_count):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
+    for k in (0, 1, 4):
+        np.testing.assert_allclose(by_weight[k], by_count[k], rtol=1e-6, atol=1e-8)
+    _, gain, plain_gain, n_inliers, _ = by_weight
+    gains = 1 - reference.residuals(by_weight[0].reshape(3, 3), matches) ** 2
+    assert gain == pytest.approx(weight @ gains)
+    assert plain_gain == pytest.approx(gains[weight > 0].sum())
+    assert n_inliers == (weight > 0).sum()
 
 
 def test_no_steps_only_evaluate():
     matches, unit, _ = scene(90, inlier_ratio=0.7)
     threshold = 2 * unit
     start = start_of(matches)
-    f, gain, weight, squares, normal = run_refine(start, matches, threshold=threshold, max_steps=0)
+    f, gain, _, n_inliers, normal = run_refine(start, matches, threshold=threshold, max_steps=0)
     np.testing.assert_allclose(f, start.ravel(), atol=1e-13)
     distances = reference.sampson(start, matches)
     assert gain == pytest.approx(gains_of(start, matches, threshold)[0])
-    assert weight == (distances < threshold).sum()
-    assert squares == pytest.approx((distances[distances < threshold] ** 2).sum())
+    assert n_inliers == (distances < threshold).sum()
     assert np.isfinite(normal).all()
 
 
@@ -621,7 +611,22 @@ def test_a_match_at_both_epipoles_is_no_obstacle():
     matches = looking_ahead(40)
     matches[0] = 0
     ahead = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 0]]) / np.sqrt(2)
-    f, gain, weight, _, normal = run_refine(ahead, matches)
-    assert gain == weight == 40
+    f, gain, _, n_inliers, normal = run_refine(ahead, matches)
+    assert gain == n_inliers == 40
     assert reference.distance(f.reshape(3, 3), ahead) < 1e-9
     assert np.isfinite(normal).all()
+
+
+def test_many_models_are_refined_one_after_the_other():
+    matches, unit, _ = scene(100, inlier_ratio=0.6)
+    models = sampled_models(matches, 60)[:5]
+    points, weight = np.zeros((4, refinement.BLOCK)), np.zeros(refinement.BLOCK)
+    points[:, :100], weight[:100] = matches.T, 1.0
+    results, together = np.empty((5, 3)), models.copy()
+    wide, narrow = 5 * unit, 2 * unit
+    refinement.refine_all(together, points, weight, 1 / wide**2, 2, 1 / narrow**2, 4, 1e-3, results)
+    for model, refined, result in zip(models, together, results):
+        f, *_ = run_refine(model, matches, threshold=wide, max_steps=2, tol=1e-3)
+        f, *sums, _ = run_refine(f, matches, threshold=narrow, max_steps=4, tol=1e-3)
+        np.testing.assert_array_equal(refined, f)
+        np.testing.assert_array_equal(result, sums)
