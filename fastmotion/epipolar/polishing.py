@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastmotion.epipolar.checks import check_fundamental, check_matches
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import polish as kernels
+from fastmotion.epipolar.kernels.scalar import N_FREE
 from fastmotion.linear._normal_equations import check_weight
 
 __all__ = ["PolishedFundamental", "polish_centred", "polish_fundamental"]
@@ -20,8 +21,6 @@ _WINDOW = 12.0
 # Two or three rounds are enough from a good start. Where right matches are few and the start is
 # poor, more rounds find others of them.
 _MOST_ROUNDS = 30
-# Degrees of freedom of a fundamental matrix.
-_N_FREE = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +158,9 @@ def polish_centred(
         np.empty((kernels.N_ROWS, n_columns)),
         np.empty(n_columns, np.int64),
     )
-    left = float(counts @ probability) - _N_FREE if noise else 0.0
+    left = float(counts @ probability) - N_FREE if noise else 0.0
     if not left > 0 or not np.isfinite(model).all():
         return None
     # The kernel's noise is the root mean square distance.
-    noise *= np.sqrt((left + _N_FREE) / left) / matches.scale
+    noise *= np.sqrt((left + N_FREE) / left) / matches.scale
     return PolishedFundamental(matches.to_pixels(model), probability[: matches.n], float(noise))

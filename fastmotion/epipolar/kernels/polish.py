@@ -10,6 +10,14 @@ import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
 from fastmotion.em.kernels.scalar import exp_of_negative
+from fastmotion.epipolar.kernels.matrices import (
+    factor_cholesky,
+    invert_lower,
+    move,
+    set_tangent_basis,
+    solve_cholesky,
+)
+from fastmotion.epipolar.kernels.scalar import N_FREE, sampson_terms
 
 # Rows of the scratch: the derivatives of the signed Sampson distance by the seven tangent
 # directions, the distance, the weight, the match itself and how many it counts for. Then, of a fit
@@ -19,7 +27,6 @@ _DISTANCE, _WEIGHT, _MATCH, _COUNTS = 7, 8, 9, 13
 _OUTER_DISTANCE, _LEVERAGE, _LOG_UNIT = 14, 15, 16
 N_ROWS = 17
 
-_N_FREE = 7
 _MOST_STEPS = 3
 _MOST_PASSES = 8
 # Estimates of the mixture are taken as final when the noise and the share of right matches change
@@ -36,7 +43,6 @@ _MOST_FAR = 128
 _LEAST_SPREAD = np.float64(1e-3)
 # What is left where matches have no noise.
 _LEAST_NOISE = np.float64(1e-12)
-_LEAST_PIVOT = np.float64(1e-14)
 # A match on which a direction of F hangs alone is as far from the others' fit as one may wish.
 _LEAST_LEFT = np.float64(1e-6)
 _LEAST_LEVERAGE = np.float64(1e-300)
@@ -44,89 +50,14 @@ _LOG_ROOT_HALF_PI = 0.5 * np.log(np.pi / 2)
 
 
 @cpu_function
-def _cofactors(F, out):
-    for i in range(3):
-        j, k = (i + 1) % 3, (i + 2) % 3
-        for a in range(3):
-            b, c = (a + 1) % 3, (a + 2) % 3
-            out[3 * i + a] = F[3 * j + b] * F[3 * k + c] - F[3 * j + c] * F[3 * k + b]
-
-
-@cpu_function
-def _to_rank_two(F, cofactors):
-    """Move F to the nearest matrix of determinant zero, by Newton steps, and to unit norm."""
-    for _ in range(3):
-        _cofactors(F, cofactors)
-        determinant = F[0] * cofactors[0] + F[1] * cofactors[1] + F[2] * cofactors[2]
-        square = 0.0
-        for k in range(9):
-            square += cofactors[k] * cofactors[k]
-        if square > 0:
-            for k in range(9):
-                F[k] -= determinant / square * cofactors[k]
-        norm = 0.0
-        for k in range(9):
-            norm += F[k] * F[k]
-        norm = 1 / np.sqrt(norm)
-        for k in range(9):
-            F[k] *= norm
-
-
-@cpu_function
-def _tangent(F, cofactors, basis):
-    """Set the seven rows of basis to orthonormal directions orthogonal to F and its cofactors."""
-    _cofactors(F, cofactors)
-    # Two Householder reflections take the normals to the first two axes, and the others back.
-    sign = 1.0 if F[0] >= 0 else -1.0
-    first = np.empty(9)
-    second = np.empty(9)
-    for k in range(9):
-        first[k] = F[k]
-    first[0] += sign
-    scale1 = 1 / (1 + sign * F[0])
-    inner = 0.0
-    for k in range(9):
-        inner += first[k] * cofactors[k]
-    square = 0.0
-    for k in range(9):
-        second[k] = cofactors[k] - scale1 * inner * first[k]
-        if k:
-            square += second[k] * second[k]
-    size = np.sqrt(square)
-    if size == 0:
-        return False
-    second[0] = 0.0
-    sign = 1.0 if second[1] >= 0 else -1.0
-    for k in range(1, 9):
-        second[k] /= size
-    second[1] += sign
-    scale2 = 1 / (1 + abs(second[1] - sign))
-    for row in range(7):
-        inner = -scale2 * second[row + 2]
-        for k in range(9):
-            basis[row, k] = inner * second[k]
-        basis[row, row + 2] += 1.0
-        inner = 0.0
-        for k in range(9):
-            inner += basis[row, k] * first[k]
-        for k in range(9):
-            basis[row, k] -= scale1 * inner * first[k]
-    return True
-
-
-@cpu_function
 def _linearise(F, basis, x1, y1, x2, y2, n, t0, t1, t2, t3, t4, t5, t6, distance):
     """Set signed Sampson distances and their derivatives by the tangent directions."""
+    f0, f1, f2, f3, f4, f5, f6, f7, f8 = F[0], F[1], F[2], F[3], F[4], F[5], F[6], F[7], F[8]
     for i in range(n):
         a, b, c, d = x1[i], y1[i], x2[i], y2[i]
-        u = F[0] * a + F[1] * b + F[2]
-        v = F[3] * a + F[4] * b + F[5]
-        w = F[6] * a + F[7] * b + F[8]
-        p = F[0] * c + F[3] * d + F[6]
-        q = F[1] * c + F[4] * d + F[7]
+        error, u, v, p, q = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, a, b, c, d)
         inverse = 1 / (u * u + v * v + p * p + q * q)
         size = np.sqrt(inverse)
-        error = c * u + d * v + w
         distance[i] = error * size
         # (x2 - q n2) x1ᵀ - q x2 n1ᵀ, over g, with q = e / g².
         part = error * inverse
@@ -162,38 +93,12 @@ def _dot(a, b, weight, n):
 
 
 @cpu_function
-def _factor(rows, n, normal):
-    """Set normal to the Cholesky factor of the weighted normal matrix; return if it has one."""
-    weight = rows[_WEIGHT]
-    for i in range(_N_FREE):
+def _factor(rows, n, normal, factor):
+    """Set the Cholesky factor of the weighted normal matrix; return if it has one."""
+    for i in range(N_FREE):
         for j in range(i + 1):
-            normal[i, j] = _dot(rows[i], rows[j], weight, n)
-    for i in range(_N_FREE):
-        for j in range(i + 1):
-            total = normal[i, j]
-            for k in range(j):
-                total -= normal[i, k] * normal[j, k]
-            if i > j:
-                normal[i, j] = total / normal[j, j]
-            elif not total > _LEAST_PIVOT * normal[i, i]:
-                return False
-            else:
-                normal[i, i] = np.sqrt(total)
-    return True
-
-
-@cpu_function
-def _invert(factor, inverse):
-    """Set inverse to that of a lower triangular matrix."""
-    for j in range(_N_FREE):
-        for i in range(_N_FREE):
-            inverse[i, j] = 0.0
-        inverse[j, j] = 1 / factor[j, j]
-        for i in range(j + 1, _N_FREE):
-            total = 0.0
-            for k in range(j, i):
-                total -= factor[i, k] * inverse[k, j]
-            inverse[i, j] = total / factor[i, i]
+            normal[i, j] = _dot(rows[i], rows[j], rows[_WEIGHT], n)
+    return factor_cholesky(normal, 0.0, factor)
 
 
 @cpu_function
@@ -275,7 +180,7 @@ def _estimate_mixture(rows, n, far, noise, window):
     for _ in range(_MOST_PASSES):
         _moments(weight, count, distance, x, n, of_right, of_wrong)
         right, wrong = of_right[0], of_wrong[0]
-        if not right > _N_FREE:
+        if not right > N_FREE:
             return 0.0
         before = noise
         noise = max(np.sqrt(of_right[1] / right), _LEAST_NOISE)
@@ -301,39 +206,45 @@ def _estimate_mixture(rows, n, far, noise, window):
 
 
 @cpu_function
-def _step(rows, n, normal, basis, F, cofactors):
+def _step(rows, n, factor, basis, F, scratch):
     """Move F by a Gauss-Newton step of the weighted squares; return twice what it should gain."""
-    step = np.empty(_N_FREE)
+    descent, step = np.empty(N_FREE), np.empty(N_FREE)
+    for i in range(N_FREE):
+        descent[i] = -_dot(rows[i], rows[_DISTANCE], rows[_WEIGHT], n)
+    solve_cholesky(factor, descent, step)
     gain = 0.0
-    for i in range(_N_FREE):
-        total = _dot(rows[i], rows[_DISTANCE], rows[_WEIGHT], n)
-        for k in range(i):
-            total -= normal[i, k] * step[k]
-        step[i] = total / normal[i, i]
-        gain += step[i] * step[i]
-    for i in range(_N_FREE - 1, -1, -1):
-        total = step[i]
-        for k in range(i + 1, _N_FREE):
-            total -= normal[k, i] * step[k]
-        step[i] = total / normal[i, i]
-    for k in range(9):
-        for i in range(_N_FREE):
-            F[k] -= step[i] * basis[i, k]
-    _to_rank_two(F, cofactors)
+    for i in range(N_FREE):
+        gain += descent[i] * step[i]
+    move(F, basis, step, scratch)
     return gain
+
+
+@cpu_function
+def _climb(rows, n, normal, factor, basis, F, scratch, noise):
+    """Make steps until they are short; return what `_step` said of the first, NaN if one fails."""
+    first = 0.0
+    for step in range(_MOST_STEPS):
+        if not _factor(rows, n, normal, factor):
+            return np.nan
+        gain = _step(rows, n, factor, basis, F, scratch)
+        if not set_tangent_basis(F, scratch, basis):
+            return np.nan
+        _look(F, basis, rows, 0, n)
+        if step == 0:
+            first = gain
+        if gain < _LAST_STEP * noise * noise:
+            break
+    return first
 
 
 @cpu_function
 def _gather(matches, counts, F, window, rows, chosen):
     """Copy the matches within a window of their epipolar lines; return how many they are."""
+    f0, f1, f2, f3, f4, f5, f6, f7, f8 = F[0], F[1], F[2], F[3], F[4], F[5], F[6], F[7], F[8]
     n = 0
     for i in range(matches.shape[1]):
         a, b, c, d = matches[0, i], matches[1, i], matches[2, i], matches[3, i]
-        u = F[0] * a + F[1] * b + F[2]
-        v = F[3] * a + F[4] * b + F[5]
-        p = F[0] * c + F[3] * d + F[6]
-        q = F[1] * c + F[4] * d + F[7]
-        error = c * u + d * v + F[6] * a + F[7] * b + F[8]
+        error, u, v, p, q = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, a, b, c, d)
         square = u * u + v * v + p * p + q * q
         if counts[i] > 0 and error * error < window * window * square:
             rows[_MATCH, n], rows[_MATCH + 1, n] = a, b
@@ -350,15 +261,12 @@ def _gather_far(matches, counts, F, window, rows, n):
 
     That is where the wrong matches within the window come from. Return how many they are.
     """
+    f0, f1, f2, f3, f4, f5, f6, f7, f8 = F[0], F[1], F[2], F[3], F[4], F[5], F[6], F[7], F[8]
     n_all = matches.shape[1]
     found = 0
     for i in range(0, n_all, 1 + n_all // _MOST_FAR):
         a, b, c, d = matches[0, i], matches[1, i], matches[2, i], matches[3, i]
-        u = F[0] * a + F[1] * b + F[2]
-        v = F[3] * a + F[4] * b + F[5]
-        p = F[0] * c + F[3] * d + F[6]
-        q = F[1] * c + F[4] * d + F[7]
-        error = c * u + d * v + F[6] * a + F[7] * b + F[8]
+        error, u, v, p, q = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, a, b, c, d)
         across = u * u + v * v
         if (
             counts[i] > 0
@@ -410,50 +318,9 @@ def _weigh_by_distance(rows, n, noise):
         rows[_WEIGHT, i] = rows[_COUNTS, i] * exp_of_negative(-0.5 * ratio * ratio)
 
 
-@cpu_kernel(fastmath="contract")
-def polish(matches, counts, F, noise, width, most_rounds, probability, rows, chosen):
-    """Refine F and estimate the noise and how probably matches are right; 0 if that fails.
-
-    F, nine numbers of unit norm, changes in place. ``width`` is that of the window in standard
-    deviations of the noise, and ``rows`` and ``chosen`` are scratch with a column for each match.
-    """
-    normal, inverse = np.empty((7, 7)), np.empty((7, 7))
-    basis, cofactors, far = np.empty((7, 9)), np.empty(9), np.empty(3)
-    n = 0
-    for _round in range(most_rounds):
-        window = width * noise
-        n = _gather(matches, counts, F, window, rows, chosen)
-        if n <= _N_FREE or not _tangent(F, cofactors, basis):
-            return 0.0
-        n_far = _gather_far(matches, counts, F, window, rows, n)
-        _look(F, basis, rows, 0, n + n_far)
-        _weigh_by_distance(rows, n, noise)
-        if not _factor(rows, n, normal):
-            return 0.0
-        _invert(normal, inverse)
-        _weigh_leverages(inverse, rows, 0, n + n_far)
-        _sum_logarithms(rows[_LEVERAGE, n:], n_far, far)
-        _look_from_outside(
-            rows[_WEIGHT], rows[_DISTANCE], n,
-            rows[_LEVERAGE], rows[_OUTER_DISTANCE], rows[_LOG_UNIT],
-        )  # fmt: skip
-        noise = _estimate_mixture(rows, n, far, noise, window)
-        if noise == 0.0:
-            return 0.0
-        first = 0.0
-        for step in range(_MOST_STEPS):
-            if not _factor(rows, n, normal):
-                return 0.0
-            gain = _step(rows, n, normal, basis, F, cofactors)
-            if not _tangent(F, cofactors, basis):
-                return 0.0
-            _look(F, basis, rows, 0, n)
-            if step == 0:
-                first = gain
-            if gain < _LAST_STEP * noise * noise:
-                break
-        if first < _LAST_STEP * noise * noise:
-            break
+@cpu_function
+def _tell(rows, n, chosen, probability):
+    """Set the probabilities of all matches; return the root mean square distance."""
     for i in range(probability.shape[0]):
         probability[i] = 0.0
     total, square = 0.0, 0.0
@@ -463,3 +330,42 @@ def polish(matches, counts, F, noise, width, most_rounds, probability, rows, cho
         total += weight
         square += weight * rows[_DISTANCE, i] * rows[_DISTANCE, i]
     return max(np.sqrt(square / total), _LEAST_NOISE)
+
+
+@cpu_kernel(fastmath="contract")
+def polish(matches, counts, F, noise, width, most_rounds, probability, rows, chosen):
+    """Refine F and estimate the noise and how probably matches are right; 0 if that fails.
+
+    F, nine numbers of unit norm, changes in place. ``width`` is that of the window in standard
+    deviations of the noise, and ``rows`` and ``chosen`` are scratch with a column for each match.
+    """
+    normal, factor = np.empty((N_FREE, N_FREE)), np.empty((N_FREE, N_FREE))
+    inverse, basis = np.empty((N_FREE, N_FREE)), np.empty((N_FREE, 9))
+    scratch, far = np.empty(9), np.empty(3)
+    n = 0
+    for _round in range(most_rounds):
+        window = width * noise
+        n = _gather(matches, counts, F, window, rows, chosen)
+        if n <= N_FREE or not set_tangent_basis(F, scratch, basis):
+            return 0.0
+        n_far = _gather_far(matches, counts, F, window, rows, n)
+        _look(F, basis, rows, 0, n + n_far)
+        _weigh_by_distance(rows, n, noise)
+        if not _factor(rows, n, normal, factor):
+            return 0.0
+        invert_lower(factor, inverse)
+        _weigh_leverages(inverse, rows, 0, n + n_far)
+        _sum_logarithms(rows[_LEVERAGE, n:], n_far, far)
+        _look_from_outside(
+            rows[_WEIGHT], rows[_DISTANCE], n,
+            rows[_LEVERAGE], rows[_OUTER_DISTANCE], rows[_LOG_UNIT],
+        )  # fmt: skip
+        noise = _estimate_mixture(rows, n, far, noise, window)
+        if noise == 0.0:
+            return 0.0
+        first = _climb(rows, n, normal, factor, basis, F, scratch, noise)
+        if np.isnan(first):
+            return 0.0
+        if first < _LAST_STEP * noise * noise:
+            break
+    return _tell(rows, n, chosen, probability)

@@ -5,12 +5,17 @@ The derivative of a Sampson distance is nearly the outer product u vᵀ of the m
 first order, so a 9×9 normal matrix takes 36 sums, not 45; the small rest enters the gradient.
 """
 
-import math
-
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
-from fastmotion.epipolar.kernels.scalar import cofactors, sampson_terms
+from fastmotion.epipolar.kernels.matrices import (
+    factor_cholesky,
+    make_rank_two,
+    move,
+    set_tangent_basis,
+    solve_cholesky,
+)
+from fastmotion.epipolar.kernels.scalar import N_FREE, sampson_terms
 
 # Matches whose products are formed at a time; arrays of matches are padded to a multiple of it.
 BLOCK = 128
@@ -25,13 +30,9 @@ _PAIRS = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 
 _FIRST_DAMPING = 1e-4
 _LEAST_DAMPING, _MOST_DAMPING = 1e-8, 1e6
-_LEAST_PIVOT = 1e-14
 # Squared length of a step that cannot gain anything any more.
 _LEAST_MOVE = 1e-24
 _TINY = 1e-300
-# Newton's steps to rank two converge quadratically.
-_RANK_STEPS = 5
-_RANK_TOLERANCE = 1e-18
 
 
 @cpu_function
@@ -119,77 +120,12 @@ def _unfold(sums, normal, gradient):
 
 
 @cpu_function
-def _set_cofactors(f, c):
-    c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8] = cofactors(
-        f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8]
-    )
-
-
-@cpu_function
-def make_rank_two(f, c):
-    """Scale f to unit norm and step along its cofactors c until its determinant vanishes."""
-    for _ in range(_RANK_STEPS):
-        squares = 0.0
-        for k in range(9):
-            squares += f[k] * f[k]
-        for k in range(9):
-            f[k] /= math.sqrt(squares)
-        _set_cofactors(f, c)
-        determinant = f[0] * c[0] + f[1] * c[1] + f[2] * c[2]
-        slope = 0.0
-        for k in range(9):
-            slope += c[k] * c[k]
-        if abs(determinant) < _RANK_TOLERANCE or slope < _RANK_TOLERANCE:
-            break
-        for k in range(9):
-            f[k] -= determinant / slope * c[k]
-
-
-@cpu_function
-def _set_tangent_basis(f, c, basis):
-    """Set the rows to an orthonormal basis of what is orthogonal to f and its cofactors.
-
-    Two Householder reflections take f and the cofactors to the first two axes; what they make of
-    the other axes is the basis. f has unit norm and no determinant.
-    """
-    v = np.empty(9)
-    w = np.empty(9)
-    for k in range(9):
-        v[k] = f[k]
-    v[0] += math.copysign(1.0, f[0])
-    v_scale = 1.0 / (1.0 + abs(f[0]))
-    along = 0.0
-    for k in range(9):
-        along += v[k] * c[k]
-    norm = 0.0
-    for k in range(9):
-        w[k] = c[k] - along * v_scale * v[k]
-    w[0] = 0.0
-    for k in range(1, 9):
-        norm += w[k] * w[k]
-    norm = math.sqrt(norm)
-    if norm < 1e-12:
-        w[1] = 2.0
-    else:
-        for k in range(1, 9):
-            w[k] /= norm
-        w[1] += math.copysign(1.0, w[1])
-    w_scale = 1.0 / abs(w[1])
-    for j in range(7):
-        row = basis[j]
-        along = 0.0
-        for k in range(9):
-            row[k] = (1.0 if k == j + 2 else 0.0) - w[j + 2] * w_scale * w[k]
-        for k in range(9):
-            along += row[k] * v[k]
-        for k in range(9):
-            row[k] -= along * v_scale * v[k]
-
-
-@cpu_function
-def _project(normal, gradient, basis, a, b):
-    part = np.empty(9)
-    for i in range(7):
+def _set_equations(f, sums, normal, basis, a, b):
+    """Set the tangent basis, and the equations A x = b of a step along it."""
+    gradient, part = np.empty(9), np.empty(9)
+    _unfold(sums, normal, gradient)
+    set_tangent_basis(f, part, basis)
+    for i in range(N_FREE):
         total = 0.0
         for k in range(9):
             total += basis[i, k] * gradient[k]
@@ -205,46 +141,14 @@ def _project(normal, gradient, basis, a, b):
 
 
 @cpu_function
-def _solve_damped(a, b, damping, factor, x):
-    """Solve (A + damping diag A) x = b by Cholesky; only the lower triangle of A is read."""
-    n = a.shape[0]
-    for i in range(n):
-        for j in range(i + 1):
-            total = a[i, j]
-            if i == j:
-                total += damping * a[i, i] + _TINY
-            for k in range(j):
-                total -= factor[i, k] * factor[j, k]
-            if i == j:
-                if not total > _LEAST_PIVOT * a[i, i]:
-                    return False
-                factor[i, i] = math.sqrt(total)
-            else:
-                factor[i, j] = total / factor[j, j]
-    for i in range(n):
-        total = b[i]
-        for k in range(i):
-            total -= factor[i, k] * x[k]
-        x[i] = total / factor[i, i]
-    for i in range(n - 1, -1, -1):
-        total = x[i]
-        for k in range(i + 1, n):
-            total -= factor[k, i] * x[k]
-        x[i] = total / factor[i, i]
-    return True
-
-
-@cpu_function
-def _step(f, basis, x, trial, c):
+def _step(f, basis, x, trial, scratch):
     """Set trial to f moved along the tangent space; return the squared length of the move."""
     length = 0.0
-    for i in range(7):
+    for i in range(N_FREE):
         length += x[i] * x[i]
     for k in range(9):
         trial[k] = f[k]
-        for i in range(7):
-            trial[k] += x[i] * basis[i, k]
-    make_rank_two(trial, c)
+    move(trial, basis, x, scratch)
     return length
 
 
@@ -275,23 +179,19 @@ def refine(f, points, weight, inverse_threshold, max_steps, tol, normal):
     """
     rows = np.empty((_N_ROWS, BLOCK))
     sums, trial_sums = np.empty(_N_SUMS), np.empty(_N_SUMS)
-    trial, c, gradient = np.empty(9), np.empty(9), np.empty(9)
-    basis = np.empty((7, 9))
-    a, factor = np.empty((7, 7)), np.empty((7, 7))
-    b, x = np.empty(7), np.empty(7)
-    make_rank_two(f, c)
+    trial, scratch = np.empty(9), np.empty(9)
+    basis, b, x = np.empty((N_FREE, 9)), np.empty(N_FREE), np.empty(N_FREE)
+    a, factor = np.empty((N_FREE, N_FREE)), np.empty((N_FREE, N_FREE))
+    make_rank_two(f, scratch)
     _evaluate(f, points, weight, inverse_threshold, rows, sums)
-    damping = _FIRST_DAMPING
-    is_new = True
+    damping, is_new = _FIRST_DAMPING, True
     for _ in range(max_steps):
         if is_new:
-            _set_cofactors(f, c)
-            _unfold(sums, normal, gradient)
-            _set_tangent_basis(f, c, basis)
-            _project(normal, gradient, basis, a, b)
+            _set_equations(f, sums, normal, basis, a, b)
         is_new = False
-        if _solve_damped(a, b, damping, factor, x):
-            length = _step(f, basis, x, trial, c)
+        if factor_cholesky(a, damping, factor):
+            solve_cholesky(factor, b, x)
+            length = _step(f, basis, x, trial, scratch)
             _evaluate(trial, points, weight, inverse_threshold, rows, trial_sums)
             gained = trial_sums[_GAIN] - sums[_GAIN]
             is_new = gained > 0.0
@@ -304,7 +204,7 @@ def refine(f, points, weight, inverse_threshold, max_steps, tol, normal):
         damping = 0.1 * damping if is_new else max(10.0 * damping, _LEAST_DAMPING)
         if damping > _MOST_DAMPING:
             break
-    _unfold(sums, normal, gradient)
+    _unfold(sums, normal, scratch)
     return sums[_GAIN], sums[_PLAIN_GAIN], sums[_COUNT]
 
 

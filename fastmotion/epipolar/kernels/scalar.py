@@ -2,6 +2,9 @@
 
 from fastmotion.core.compile import scalar
 
+# Degrees of freedom of a fundamental matrix: nine numbers, less their scale and the determinant.
+N_FREE = 7
+
 
 @scalar
 def sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, x1, y1, x2, y2):
