@@ -16,7 +16,6 @@ from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
 from fastmotion.epipolar.checks import check_points
 from fastmotion.epipolar.planar_fit import (
     COARSE,
-    LARGEST_DEVIATION,
     SAMPLE_SIZE,
     Evaluation,
     PlanarProblem,
@@ -28,6 +27,7 @@ from fastmotion.epipolar.planar_fit import (
     trials_for_half,
     undetermined_model,
 )
+from fastmotion.epipolar.planar_noise import LARGEST_PLANAR_DEVIATION
 from fastmotion.epipolar.ransac import Sampling
 
 __all__ = ["Homography"]
@@ -64,8 +64,9 @@ class _Found:
 class Homography(TwoViewEstimator):
     """The homography between two views of a plane, or of a camera that only turns.
 
-    Random samples of four matches give models; those that most matches obey are refined, and the
-    best is fitted to its inliers by nonlinear least squares. It comes with its covariance.
+    Random samples of four matches give models; those that most matches obey are refined. At last
+    right and wrong matches are told apart by their distances, and the best model is fitted to what
+    is right by nonlinear least squares. It comes with its covariance.
 
     Parameters
     ----------
@@ -104,13 +105,14 @@ class Homography(TwoViewEstimator):
         Mean over matches of ``max(0, 1 - d² / threshold²)``, d the Sampson distance: from 0 to 1,
         higher is better.
     n_trials_ : int
-        Samples that were drawn; 1 for "dlt", which takes all matches for one.
+        Samples that were drawn; 0 for "dlt", which takes all matches.
     n_inliers_ : int
-        Their number.
+        Matches within the threshold.
     covariance_ : ndarray of shape (9, 9), float64
-        Of ``H_.ravel()``, of rank 8.
+        Of ``H_.ravel()``, of rank 8; infinite where the matches leave the homography undetermined.
     noise_scale_ : float
-        Standard deviation of the noise of a coordinate of inliers, in pixels.
+        Standard deviation of the noise of a coordinate of right matches, in pixels: of all that lie
+        about as chance scatters them, within the threshold or not.
     residual_threshold_ : float
         The threshold that was used, in pixels.
     degeneracy_ : {"none", "points"}
@@ -227,9 +229,12 @@ class Homography(TwoViewEstimator):
         Returns
         -------
         ndarray of shape (n, 2, 2), float64
-            Covariances of what `transform` returns, pixels².
+            Covariances of what `transform` returns, pixels²; infinite where the matches leave the
+            homography undetermined.
         """
         check_is_fitted(self)
+        if self.degeneracy_ != "none":
+            return np.full((len(check_points(points)), 2, 2), np.inf)
         return planes.transfer_covariance(self.H_, self.covariance_, points)
 
     @property
@@ -251,7 +256,9 @@ class Homography(TwoViewEstimator):
             found = self._coarser(found)
             evaluation = undetermined_model(found.problem, evaluation)
         self.H_ = scaled.to_pixels(evaluation.model)
-        self.covariance_ = scaled.covariance_in_pixels(evaluation)
+        self.covariance_ = np.full((9, 9), np.inf)
+        if is_known:
+            self.covariance_ = scaled.covariance_in_pixels(evaluation)
         self.noise_scale_ = evaluation.noise * scaled.unit
         self.residual_threshold_ = found.threshold
         self.n_trials_ = found.n_trials
@@ -291,8 +298,8 @@ class Homography(TwoViewEstimator):
         threshold = self.residual_threshold
         if threshold == "auto":
             noise = max(everything.evaluate(model, 0.0).noise, matches.rounding())
-            threshold = LARGEST_DEVIATION * noise * matches.unit
-        return _Found(model, everything, float(threshold), 1)
+            threshold = LARGEST_PLANAR_DEVIATION * noise * matches.unit
+        return _Found(model, everything, float(threshold), 0)
 
     def _coarser(self, found: _Found) -> _Found:
         """Return the problem with a threshold that does not come from a model that is none."""
@@ -303,9 +310,14 @@ class Homography(TwoViewEstimator):
 
     def _evaluate(self, found: _Found) -> Evaluation | None:
         """Return the model after the last refinement and what speaks for it, if there is one."""
-        if found.model is None:
+        model, problem = found.model, found.problem
+        if model is None:
             return None
-        is_final = self.method == "dlt" or not self.local_optimization
-        model = found.model if is_final else found.problem.finish(found.model)
-        assumed = found.threshold / found.problem.matches.unit / LARGEST_DEVIATION
-        return found.problem.evaluate(model, assumed)
+        if self.method != "dlt":
+            if self.local_optimization:
+                model = problem.finish(model)
+            polished = problem.polish(model, moves=self.local_optimization)
+            if polished is not None:
+                return polished
+        assumed = found.threshold / problem.matches.unit / LARGEST_PLANAR_DEVIATION
+        return problem.evaluate(model, assumed)

@@ -15,6 +15,12 @@ from scipy.special import gammaln
 from fastmotion.core.parallel import thread_map
 from fastmotion.epipolar.estimation import shorten
 from fastmotion.epipolar.kernels import planar
+from fastmotion.epipolar.planar_noise import (
+    LARGEST_PLANAR_DEVIATION,
+    LEAST_NOISE,
+    tell_right,
+    typical_noise,
+)
 from fastmotion.epipolar.planes import (
     is_singular,
     planar_equations,
@@ -33,7 +39,6 @@ __all__ = [
     "run_fixed",
     "surprise",
     "trials_for_half",
-    "typical_noise",
     "undetermined_model",
 ]
 
@@ -42,26 +47,23 @@ SAMPLE_SIZE = 4
 # So many matches tell a good model from a bad one, and how to improve it before all have their say.
 _N_SCORED = 4096
 _N_REFINED = 2048
-_N_FREE = 8
 _MAX_STEPS = 50
 
 # How near to the best refinement comes, in standard deviations of parameters: that of models of
 # samples, and the last one.
 _COARSE, _FINE = 0.03, 1e-3
 
-# The last refinement trusts matches the less, the farther off they are, up to this many
-# thresholds: it is less sensitive to the threshold than one that ends there.
-_REACH = 2.0
+# Right matches are told, and the model is fitted to them, by turns, so often at most, and until the
+# noise changes by less than this share.
+_MAX_ROUNDS = 10
+_SETTLED = 3e-3
+# A threshold beyond all distances of matches that may be right.
+_EVERYTHING = 1e6
 
 # Of the squared distance of a match with noise in each coordinate, in units of its variance: it is
 # chi-squared with two degrees of freedom.
 _MEDIAN_SQUARE = 2 * math.log(2)
-# A distance in standard deviations that 99 % of matches keep to.
-LARGEST_DEVIATION = math.sqrt(-2 * math.log(0.01))
 
-# In the unit of the matches: rounding is no smaller than that.
-_LEAST_NOISE = 1e-10
-_NOISE_TOLERANCE = 1e-6
 # Of the information, relative to the largest part, and at all.
 _ROUNDING = 1e-15
 _TINY = 1e-100
@@ -164,7 +166,7 @@ class ScaledMatches:
     def rounding(self) -> float:
         """Return a distance that rounding of the coordinates, in pixels, does not exceed."""
         largest = np.abs(self.middle).max() / self.unit + np.abs(self.rows).max()
-        return max(_LEAST_NOISE, 64 * np.finfo(np.float64).eps * float(largest))
+        return max(LEAST_NOISE, 64 * np.finfo(np.float64).eps * float(largest))
 
     def _scaling1(self) -> NDArray[np.float64]:
         x, y = self.middle[:2] / self.unit
@@ -292,10 +294,32 @@ class PlanarProblem:
         return [self._climb(self._few, model, steps).candidate for model in models]
 
     def finish(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a model after the last refinement, by all matches."""
-        model = self._climb(self.matches, model, _MAX_STEPS).candidate.model
-        climb = self._climb(self.matches, model, _MAX_STEPS, reach=_REACH, tolerance=_FINE)
-        return climb.candidate.model
+        """Return a model refined by all matches within the threshold."""
+        return self._climb(self.matches, model, _MAX_STEPS).candidate.model
+
+    def polish(self, model: NDArray[np.float64], *, moves: bool = True) -> Evaluation | None:
+        """Return a model fitted to what is right among all matches; None if that is too little.
+
+        By turns, right and wrong matches are told apart by their distances, and the model is fitted
+        to each as probably as it is right: neither hangs on the threshold, which is but a guess of
+        the noise. One that is not to be moved is just evaluated.
+        """
+        max_steps = _MAX_STEPS if moves else 0
+        # Large, rather: from a small guess one does not find out that all matches near are right.
+        noise = 2 * self.threshold
+        everything = self.at(_EVERYTHING)
+        for _ in range(_MAX_ROUNDS):
+            told = tell_right(self.distances(model), self.matches.weight, noise)
+            if told is None:
+                return None
+            before, (probability, noise) = noise, told
+            right = replace(self.matches, weight=self.matches.weight * probability)
+            climb = everything._climb(right, model, max_steps, tolerance=_FINE)
+            model = climb.candidate.model
+            if abs(noise - before) <= _SETTLED * before:
+                break
+        gain = self._climb(self.matches, model, 0).candidate.gain
+        return Evaluation(model, gain, climb.normal, noise)
 
     def evaluate(self, model: NDArray[np.float64], assumed: float | None = None) -> Evaluation:
         """Return what speaks for a model; `assumed` is the noise where it cannot be told."""
@@ -325,23 +349,20 @@ class PlanarProblem:
         model: NDArray[np.float64],
         max_steps: int,
         *,
-        reach: float | None = None,
         tolerance: float = _COARSE,
     ) -> _Climb:
-        """Return a refined model; matches are trusted less, the farther off, if up to a reach."""
+        """Return a refined model."""
         model, normal = model.copy(), np.empty((9, 9))
-        threshold = self.threshold * (reach or 1.0)
         cost, n_inliers, weight = planar.refine(
             matches.rows,
             matches.weight,
-            threshold,
-            reach is not None,
+            self.threshold,
             max_steps,
             tolerance,
             model,
             normal,
         )
-        total, limit = matches.total, threshold**2
+        total, limit = matches.total, self.threshold**2
         gain, ratio = 1 - cost / (limit * total), n_inliers / len(matches.weight)
         plain_gain = gain if matches.is_uniform else self._plain_gain(matches, model)
         candidate = Candidate(model, gain, plain_gain, ratio)
@@ -362,7 +383,7 @@ class _Climb:
     candidate : Candidate
     normal : ndarray of shape (9, 9)
     squares : float
-        Weighted sum of squared distances of inliers, if they are trusted alike.
+        Weighted sum of squared distances of inliers.
     weight : float
         That of the inliers.
     """
@@ -371,43 +392,6 @@ class _Climb:
     normal: NDArray[np.float64]
     squares: float
     weight: float
-
-
-def typical_noise(
-    squares: float, weight: float, threshold: float, assumed: float | None = None
-) -> float:
-    """Return the standard deviation of a coordinate's noise, from distances below a threshold.
-
-    The mean of their squares tells it: that of a chi-squared variable with two degrees of freedom
-    that ends at the threshold. Where distances look evenly spread over the disc up to there, or
-    none are left to tell, it is what is assumed: by default, noise for which the threshold is at
-    `LARGEST_DEVIATION`.
-
-    Parameters
-    ----------
-    squares : float
-        Weighted sum of the squared distances.
-    weight : float
-        That of the matches.
-    threshold : float
-    assumed : float, default=None
-    """
-    if assumed is None:
-        assumed = threshold / LARGEST_DEVIATION
-    n_left = 2 * weight - _N_FREE
-    if n_left <= 0:
-        return assumed
-    mean = squares / n_left
-    limit = threshold**2 / 2
-    variance = mean
-    for _ in range(_MAX_STEPS):
-        if not variance < limit:  # the threshold is at 1.4 standard deviations or less
-            return assumed
-        ratio = limit / max(variance, _LEAST_NOISE * limit)
-        before, variance = variance, mean / (1 - ratio / math.expm1(min(ratio, 700.0)))
-        if abs(variance - before) <= _NOISE_TOLERANCE * variance:
-            break
-    return math.sqrt(variance)
 
 
 def is_determined(evaluation: Evaluation, problem: PlanarProblem) -> bool:
@@ -428,7 +412,7 @@ def is_determined(evaluation: Evaluation, problem: PlanarProblem) -> bool:
     if not sizes[2] > _LEAST_RATIO * sizes[0]:
         return False
     jacobian = transfer_jacobian(H, centre[:2] + radius1 * _DIRECTIONS)
-    noise = max(evaluation.noise, _LEAST_NOISE)
+    noise = max(evaluation.noise, LEAST_NOISE)
     spread = noise * np.linalg.norm(jacobian @ evaluation.cautious_axes(), axis=(1, 2))
     return bool((spread < _VAGUE * radius2).all())
 
@@ -458,7 +442,7 @@ def undetermined_model(problem: PlanarProblem, evaluation: Evaluation | None) ->
         None fits that is invertible.
     """
     rows = problem.matches.rows
-    models = [_near_similarity(rows, problem.threshold / LARGEST_DEVIATION)]
+    models = [_near_similarity(rows, problem.threshold / LARGEST_PLANAR_DEVIATION)]
     least = _MOST
     if evaluation is not None:
         is_inlier = problem.is_inlier(evaluation.model)
@@ -485,7 +469,7 @@ def _near_similarity(rows: NDArray[np.float64], noise: float) -> NDArray[np.floa
     """
     similarity = _similarity(rows)
     _, values, right = np.linalg.svd(shorten(planar_equations(rows[:2], rows[2:])))
-    level = max(_CAUTION * noise, _LEAST_NOISE) ** 2 * rows.shape[1]
+    level = max(_CAUTION * noise, LEAST_NOISE) ** 2 * rows.shape[1]
     told = values**2 / (values**2 + level)
     model = similarity - right.T @ (told * (right @ similarity))
     return model / np.linalg.norm(model)
@@ -496,7 +480,7 @@ def _similarity(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     z1, z2 = rows[0] + 1j * rows[1], rows[2] + 1j * rows[3]
     offset = z1 - z1.mean()
     square = np.vdot(offset, offset).real
-    turn = np.vdot(offset, z2) / square if square > _LEAST_NOISE**2 else 1.0
+    turn = np.vdot(offset, z2) / square if square > LEAST_NOISE**2 else 1.0
     turn = turn if abs(turn) > 0 else 1.0
     shift = z2.mean() - turn * z1.mean()
     a, b = np.real(turn), np.imag(turn)
@@ -531,7 +515,7 @@ def least_median(
     # Small samples follow the noise: Rousseeuw and Leroy 1987, "Robust regression and outlier
     # detection", section 5.1.
     correction = 1 + 5 / max(rows.shape[1] - SAMPLE_SIZE, 1)
-    return model, LARGEST_DEVIATION * correction * median / math.sqrt(_MEDIAN_SQUARE)
+    return model, LARGEST_PLANAR_DEVIATION * correction * median / math.sqrt(_MEDIAN_SQUARE)
 
 
 def trials_for_half(confidence: float) -> int:
@@ -594,12 +578,12 @@ def _settle(
 ) -> tuple[NDArray[np.float64], float]:
     """Return a refined model and a threshold that belongs to its noise."""
     for _ in range(_MAX_SETTLING):
-        at = problem.at(max(threshold, _LEAST_NOISE))
+        at = problem.at(max(threshold, LEAST_NOISE))
         model = at.refine(model[None])[0].model
-        before, threshold = threshold, LARGEST_DEVIATION * at.evaluate(model).noise
+        before, threshold = threshold, LARGEST_PLANAR_DEVIATION * at.evaluate(model).noise
         if abs(threshold - before) <= 0.01 * before:
             break
-    return model, max(threshold, _LEAST_NOISE)
+    return model, max(threshold, LEAST_NOISE)
 
 
 def surprise(distances: NDArray[np.float64]) -> tuple[float, float]:
@@ -613,7 +597,7 @@ def surprise(distances: NDArray[np.float64]) -> tuple[float, float]:
     n = len(distances)
     if n == SAMPLE_SIZE:
         return 0.0, float(distances.max())
-    ordered = np.maximum(np.sort(distances)[SAMPLE_SIZE:], _LEAST_NOISE)
+    ordered = np.maximum(np.sort(distances)[SAMPLE_SIZE:], LEAST_NOISE)
     k = np.arange(SAMPLE_SIZE + 1, n + 1)
     chance = np.log(np.minimum(_SHARE * ordered**2, 1.0))
     choices = gammaln(n + 1) - gammaln(n - k + 1) - gammaln(k - SAMPLE_SIZE + 1)

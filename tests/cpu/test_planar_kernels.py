@@ -27,12 +27,12 @@ def run_search(points, n_trials, *, threshold, first=0, kept=None, pools=None, s
     return solved, *kept
 
 
-def run_refine(points, model, *, threshold=1e3, is_smooth=False, max_steps=50, weight=None):
+def run_refine(points, model, *, threshold=1e3, max_steps=50, weight=None):
     """Return the model, the information on its tangent space, its cost and inliers."""
     model, normal = np.array(model, float).ravel(), np.zeros((9, 9))
     weight = np.ones(points.shape[1]) if weight is None else weight
     cost, count, total = planar.refine(
-        points, weight, float(threshold), is_smooth, max_steps, 1e-3, model, normal
+        points, weight, float(threshold), max_steps, 1e-3, model, normal
     )
     assert total == pytest.approx(count if (weight == 1).all() else weight.sum())
     tangent = np.eye(9) - np.outer(model, model)
@@ -210,19 +210,16 @@ def test_weights_count_matches():
     assert by_weight[2] == pytest.approx(by_count[2])
 
 
-@pytest.mark.parametrize("is_smooth", [False, True])
-def test_refinement_ends_where_its_cost_is_least(is_smooth):
+def test_refinement_ends_where_its_cost_is_least():
     matches, _, H = reference.scene(300, inlier_ratio=0.6, noise=1.0, seed=6)
     points, unit = normalised(matches)
     threshold = 4 * unit
     _, models, _ = run_search(points, 200, threshold=threshold)
-    model, information, cost, _ = run_refine(
-        points, models[0], threshold=threshold, is_smooth=is_smooth
-    )
+    model, information, cost, _ = run_refine(points, models[0], threshold=threshold)
 
     def loss(h):
         z = np.minimum((reference.sampson(h, points.T) / threshold) ** 2, 1)
-        return threshold**2 * ((1 - (1 - z) ** 3) / 3 if is_smooth else z).sum()
+        return threshold**2 * z.sum()
 
     assert cost == pytest.approx(loss(model), rel=1e-9)
     assert cost <= loss(models[0])

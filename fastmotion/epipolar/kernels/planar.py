@@ -41,7 +41,6 @@ _PAIRS = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 
 _FIRST_DAMPING = np.float64(1e-3)
 _LEAST_PIVOT = np.float64(1e-14)
-_THIRD = np.float64(1 / 3)
 _ONE = np.float32(1)
 
 
@@ -226,7 +225,7 @@ def sample_models(matches, seed, first, models):
 
 
 @cpu_function(fastmath="reassociate")
-def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
+def _linearise(h, x1, y1, x2, y2, weight, n, limit, scratch):
     """Fill scratch with what n matches add to the sums; return cost, inliers and their weight.
 
     The derivatives of a residual whitened by (J Jᵀ)^-1/2 are those of the algebraic error at the
@@ -256,10 +255,8 @@ def _linearise(h, x1, y1, x2, y2, weight, n, limit, is_smooth, scratch):
         is_inlier = distance < limit
         # What is no inlier may be infinite, and zero times infinity is not zero.
         v1, v2 = v1 if is_inlier else 0.0, v2 if is_inlier else 0.0
-        rest = 1 - distance / limit if is_inlier else 0.0
-        share = weight[i] * (rest * rest if is_smooth else 1.0)
-        share = share if is_inlier else 0.0
-        cost += weight[i] * (_THIRD * (1 - rest * rest * rest) if is_smooth else 1 - rest)
+        share = weight[i] if is_inlier else 0.0
+        cost += weight[i] * (distance / limit if is_inlier else 1.0)
         count += 1.0 if is_inlier else 0.0
         total += weight[i] if is_inlier else 0.0
         u, v = x2[i] + w * v1, y2[i] + w * v2
@@ -302,7 +299,7 @@ def _three_sums(weight, x, y, n):
 
 
 @cpu_function
-def _sum_all(h, points, weight, limit, is_smooth, scratch, sums):
+def _sum_all(h, points, weight, limit, scratch, sums):
     """Set sums to those over all matches for a model."""
     x1, y1, x2, y2 = points[0], points[1], points[2], points[3]
     n_matches = points.shape[1]
@@ -313,7 +310,7 @@ def _sum_all(h, points, weight, limit, is_smooth, scratch, sums):
         n = stop - start
         cost, count, total = _linearise(
             h, x1[start:stop], y1[start:stop], x2[start:stop], y2[start:stop], weight[start:stop],
-            n, limit, is_smooth, scratch,
+            n, limit, scratch,
         )  # fmt: skip
         sums[_COST] += cost
         sums[_COUNT] += count
@@ -409,12 +406,10 @@ def _move(h, step, trial):
 
 
 @cpu_kernel(fastmath="contract")
-def refine(points, weight, threshold, is_smooth, max_steps, tolerance, model, normal):
+def refine(points, weight, threshold, max_steps, tolerance, model, normal):
     """Move a homography to a minimum of its cost, by the method of Levenberg and Marquardt.
 
-    The cost of a match is its weight times its squared Sampson distance, at most threshold². If
-    smooth, it is Tukey's biweight loss instead, of the same curvature at 0 and a third of that at
-    the threshold and beyond: it trusts matches less, the farther off they are.
+    The cost of a match is its weight times its squared Sampson distance, at most threshold².
 
     Parameters
     ----------
@@ -423,7 +418,6 @@ def refine(points, weight, threshold, is_smooth, max_steps, tolerance, model, no
     weight : float64 array of shape (n_matches,)
         Not negative.
     threshold : float64
-    is_smooth : bool
     max_steps : int
         0 evaluates the model as it is.
     tolerance : float64
@@ -450,7 +444,7 @@ def refine(points, weight, threshold, is_smooth, max_steps, tolerance, model, no
     sums, trial_sums = np.empty(_N_SUMS), np.empty(_N_SUMS)
     trial, gradient, axis, step = np.empty(9), np.empty(9), np.empty(9), np.empty(9)
     damping = _FIRST_DAMPING
-    _sum_all(model, points, weight, limit, is_smooth, scratch, sums)
+    _sum_all(model, points, weight, limit, scratch, sums)
     _unfold(sums, normal, gradient)
     _to_tangent(model, axis, normal, gradient)
     for _ in range(max_steps):
@@ -462,7 +456,7 @@ def refine(points, weight, threshold, is_smooth, max_steps, tolerance, model, no
             gain -= gradient[k] * step[k]
         _reflect(step, axis)
         _move(model, step, trial)
-        _sum_all(trial, points, weight, limit, is_smooth, scratch, trial_sums)
+        _sum_all(trial, points, weight, limit, scratch, trial_sums)
         is_last = gain * sums[_COUNT] <= tolerance * tolerance * sums[_COST]
         if trial_sums[_COST] <= sums[_COST]:
             for k in range(9):
