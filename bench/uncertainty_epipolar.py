@@ -28,11 +28,10 @@ from bench.report import Goal
 from bench.tasks import Figures, Result, read_arguments, run_tasks
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar import FundamentalMatrix
+from fastmotion.epipolar.bands import epipolar_band, line_covariance
 from fastmotion.epipolar.estimation import normalise_fundamental
 from fastmotion.epipolar.uncertainty import (
-    epipolar_band,
     fundamental_covariance,
-    line_covariance,
     sampson_jacobian,
     tangent_basis,
 )
@@ -51,6 +50,7 @@ PROBABILITY = 0.95
 QUANTILE = -2 * np.log(1 - PROBABILITY)
 MOST_TRACE, LEAST_TRACE = 1.1, 0.9
 MOST_COVERAGE, LEAST_COVERAGE = 97.0, 92.0
+MOST_LOST = 2.0
 # A search that ends this many standard deviations away has found another F.
 FAILED = 100.0
 IMAGE_SIZE = np.array([1000.0, 750.0])
@@ -231,6 +231,7 @@ def covariance_task(is_robust: bool) -> Result:
         goals += [
             Goal(f"{row}: trace ratio", figure["trace ratio"], MOST_TRACE),
             Goal(f"{row}: trace ratio", figure["trace ratio"], LEAST_TRACE, at_least=True),
+            Goal(f"{row}: lost", figure["lost"], MOST_LOST, "%"),
         ]
         for kind in ("line", "point", "match"):
             text = f"{row}: coverage, {kind}"

@@ -3,6 +3,12 @@
 from fastmotion.epipolar import _warmup as _warmup
 from fastmotion.epipolar._fundamental import FundamentalMatrix
 from fastmotion.epipolar._homography import Homography
+from fastmotion.epipolar.bands import (
+    EpipolarBand,
+    epipolar_band,
+    epipole_covariance,
+    line_covariance,
+)
 from fastmotion.epipolar.cameras import (
     RelativePose,
     essential_from_fundamental,
@@ -30,13 +36,7 @@ from fastmotion.epipolar.rectification import (
     rectify,
     rectify_cameras,
 )
-from fastmotion.epipolar.uncertainty import (
-    EpipolarBand,
-    epipolar_band,
-    epipole_covariance,
-    fundamental_covariance,
-    line_covariance,
-)
+from fastmotion.epipolar.uncertainty import fundamental_covariance
 
 __all__ = [
     "DegenerateMatchesWarning",

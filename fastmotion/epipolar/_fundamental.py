@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.validation import StrOptions
 from fastmotion.epipolar import lines
 from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
+from fastmotion.epipolar.bands import EpipolarBand, epipolar_band
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import plane_of, undetermined
 from fastmotion.epipolar.estimation import eight_point, seven_point
@@ -23,7 +24,7 @@ from fastmotion.epipolar.robust import (
     RobustSettings,
     fit_robust,
 )
-from fastmotion.epipolar.uncertainty import EpipolarBand, epipolar_band, fundamental_covariance
+from fastmotion.epipolar.uncertainty import fundamental_covariance
 
 __all__ = ["FundamentalMatrix"]
 

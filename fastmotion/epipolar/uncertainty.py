@@ -1,41 +1,26 @@
-"""How uncertain a fundamental matrix is, and the lines, epipoles and bands that follow from it."""
+"""How uncertain a fundamental matrix is: what matches tell of it, and its covariance."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import lapack
-from scipy.special import chdtri
 
-from fastmotion.epipolar.checks import (
-    check_fundamental,
-    check_image_number,
-    check_image_size,
-    check_matches,
-    check_matrix,
-    check_points,
-)
-from fastmotion.epipolar.lines import map_to_lines
+from fastmotion.epipolar.checks import check_fundamental, check_matches, check_matrix
+from fastmotion.epipolar.kernels.scalar import N_FREE
 from fastmotion.linear._checks import check_nonnegative
 from fastmotion.linear._normal_equations import check_weight
 
 __all__ = [
-    "EpipolarBand",
     "covariance_from_information",
-    "epipolar_band",
-    "epipole_covariance",
     "fundamental_covariance",
-    "line_covariance",
+    "homogeneous",
     "sampson_jacobian",
     "tangent_basis",
     "transform_covariance",
 ]
-
-# Degrees of freedom of a fundamental matrix.
-_N_FREE = 7
 
 # Relative to the largest eigenvalue: an information below this is none, but for rounding.
 _NO_INFORMATION = 1e-12
@@ -177,7 +162,7 @@ class _SampsonTerms(NamedTuple):
 
     @classmethod
     def of(cls, F: NDArray[np.float64], matches: NDArray[np.float64]) -> _SampsonTerms:
-        points1, points2 = _homogeneous(matches[:, :2]), _homogeneous(matches[:, 2:])
+        points1, points2 = homogeneous(matches[:, :2]), homogeneous(matches[:, 2:])
         lines2 = points1 @ F.T
         error = np.einsum("ni,ni->n", lines2, points2)
         normals1, normals2 = points2 @ F, lines2
@@ -214,9 +199,10 @@ class _SampsonTerms(NamedTuple):
         return sums
 
 
-def _homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    out = np.ones((len(points), 3))
-    out[:, :2] = points
+def homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points of shape (..., 2) with a third coordinate of one."""
+    out = np.ones((*points.shape[:-1], 3))
+    out[..., :2] = points
     return out
 
 
@@ -442,7 +428,7 @@ def fundamental_covariance(
     ((9, 9), True)
     """
     F = check_fundamental(F)
-    n_needed = _N_FREE + (noise_scale is None)
+    n_needed = N_FREE + (noise_scale is None)
     matches, _ = check_matches(matches, min_matches=n_needed, name="matches")
     counts, right = np.ones(len(matches)), np.ones(len(matches))
     if sample_weight is not None:
@@ -494,12 +480,12 @@ def _centres(
 
 def _residual_variance(distances: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
     n_effective = float(weight.sum())
-    if n_effective <= _N_FREE:
+    if n_effective <= N_FREE:
         raise ValueError(
             f"matches must count as more than 7 to tell the noise, got {n_effective:.3g} with "
             "sample_weight and probability; pass noise_scale, or more matches"
         )
-    return float(weight @ distances**2) / (n_effective - _N_FREE)
+    return float(weight @ distances**2) / (n_effective - N_FREE)
 
 
 def _match_sums(
@@ -520,295 +506,3 @@ def _match_sums(
         missing = (jacobian * doubt[:, np.newaxis]).T @ jacobian
     information = (jacobian * weight[:, np.newaxis]).T @ jacobian
     return _MatchSums(information, terms.noise_information(weight), missing)
-
-
-def line_covariance(
-    F: ArrayLike, covariance: ArrayLike, points: ArrayLike, image: int = 1
-) -> NDArray[np.float64]:
-    """Return the covariances of the epipolar lines of exact points.
-
-    Parameters
-    ----------
-    F : array_like of shape (3, 3)
-        Fundamental matrix.
-    covariance : array_like of shape (9, 9)
-        Of ``F.ravel()`` at unit norm.
-    points : array_like of shape (m, 2)
-        Pixels of one image.
-    image : {1, 2}, default=1
-        The image of the points; the lines lie in the other one.
-
-    Returns
-    -------
-    ndarray of shape (m, 3, 3), float64
-        Of the lines (a, b, c) with a² + b² = 1; of rank 2 at most.
-
-    Raises
-    ------
-    TypeError
-        An argument does not hold real numbers.
-    ValueError
-        A shape is wrong, a number is not finite, ``image`` is neither 1 nor 2, or a point is the
-        epipole, which has no line.
-    """
-    return _Lines.of(F, covariance, points, image).covariances
-
-
-class _Lines(NamedTuple):
-    """Epipolar lines with a² + b² = 1, and how they depend on what they come from."""
-
-    lines: NDArray[np.float64]  # (m, 3)
-    covariances: NDArray[np.float64]  # (m, 3, 3), from that of F
-    by_point: NDArray[np.float64]  # (m, 3, 2), derivatives of the lines by x and y of the points
-
-    @classmethod
-    def of(cls, F: ArrayLike, covariance: ArrayLike, points: ArrayLike, image: int) -> _Lines:
-        F = check_fundamental(F)
-        F = F / np.linalg.norm(F)
-        by_entry = check_matrix(covariance, (9, 9), "covariance").reshape(3, 3, 3, 3)
-        if check_image_number(image) == 2:
-            F, by_entry = F.T, by_entry.transpose(1, 0, 3, 2)
-        points = check_points(points)
-        homogeneous = _homogeneous(points)
-        raw = map_to_lines(F, points)
-        size = np.hypot(raw[:, 0], raw[:, 1])
-        is_epipole = size == 0
-        if is_epipole.any():
-            raise ValueError(
-                f"points must not be the epipole, which has no epipolar line, as point "
-                f"{int(np.argmax(is_epipole))} is; leave it out"
-            )
-        lines = raw / size[:, np.newaxis]
-        normals = lines * [1, 1, 0]
-        # Derivative of l / |(a, b)| by l.
-        scaling = np.eye(3) - lines[:, :, np.newaxis] * normals[:, np.newaxis, :]
-        scaling /= size[:, np.newaxis, np.newaxis]
-        of_raw = np.einsum("mj,ijkl,ml->mik", homogeneous, by_entry, homogeneous, optimize=True)
-        return cls(lines, scaling @ of_raw @ scaling.transpose(0, 2, 1), scaling @ F[:, :2])
-
-
-@dataclass(frozen=True, eq=False)
-class EpipolarBand:
-    """Where epipolar lines, or points on them, lie with some probability.
-
-    Attributes
-    ----------
-    lines : ndarray of shape (m, 3), float64
-        Estimated lines (a, b, c) with a² + b² = 1: the middles of the bands.
-    conics : ndarray of shape (m, 3, 3), float64
-        The bands: the points y with ``[y 1] C [y 1]ᵀ <= 0``, which lie between the two branches of
-        a hyperbola. Scaled so that ``-[y 1] C [y 1]ᵀ`` of a point on the line is the squared half
-        width of the band there, pixels².
-    probability : float
-        As asked for.
-    """
-
-    lines: NDArray[np.float64]
-    conics: NDArray[np.float64]
-    probability: float
-
-    def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Return whether each point lies in its band.
-
-        Parameters
-        ----------
-        points : array_like of shape (m, 2)
-            Pixels, one point for each band.
-
-        Returns
-        -------
-        ndarray of shape (m,), bool
-
-        Raises
-        ------
-        TypeError
-            The points are not real numbers.
-        ValueError
-            The shape is wrong or a number not finite.
-        """
-        points = check_points(points)
-        if len(points) != len(self.lines):
-            raise ValueError(
-                f"there must be one point for each of {len(self.lines)} bands, got {len(points)}"
-            )
-        homogeneous = _homogeneous(points)
-        return np.einsum("mi,mij,mj->m", homogeneous, self.conics, homogeneous) <= 0
-
-    def edges(self, image_size: tuple[int, int], n_samples: int = 101) -> NDArray[np.float64]:
-        """Return points along both edges of each band, to draw them over an image.
-
-        Parameters
-        ----------
-        image_size : tuple of two ints
-            Width and height of the image that the lines lie in, pixels.
-        n_samples : int, default=101
-            Points along an edge, at least 2.
-
-        Returns
-        -------
-        ndarray of shape (m, 2, n_samples, 2), float64
-            For each band two edges of points x y, in the same order along the line. They reach
-            from one side of the circle around the image to the other.
-
-        Raises
-        ------
-        TypeError
-            The size is not made of integers.
-        ValueError
-            The size is not positive, or there are fewer than two samples.
-        """
-        if n_samples < 2:
-            raise ValueError(f"n_samples must be at least 2, got {n_samples}")
-        width, height = check_image_size(image_size)
-        middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        normals = self.lines[:, :2]
-        foot = middle - (normals @ middle + self.lines[:, 2])[:, np.newaxis] * normals
-        along = np.stack([-normals[:, 1], normals[:, 0]], axis=1)
-        reach = np.hypot(height, width) / 2
-        steps = np.linspace(-reach, reach, n_samples)[:, np.newaxis]
-        points = foot[:, np.newaxis] + steps * along[:, np.newaxis]
-        homogeneous = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=2)
-        square = -np.einsum("msi,mij,msj->ms", homogeneous, self.conics, homogeneous)
-        # A band of no width may round to less.
-        offset = np.sqrt(np.maximum(square, 0))[..., np.newaxis] * normals[:, np.newaxis]
-        return np.stack([points - offset, points + offset], axis=1)
-
-
-def epipolar_band(
-    F: ArrayLike,
-    covariance: ArrayLike,
-    points: ArrayLike,
-    *,
-    probability: float = 0.95,
-    image: int = 1,
-    noise_scale: float | None = None,
-) -> EpipolarBand:
-    """Return the bands in which epipolar lines, or the points that match, lie with a probability.
-
-    Parameters
-    ----------
-    F : array_like of shape (3, 3)
-        Fundamental matrix, estimated.
-    covariance : array_like of shape (9, 9)
-        Of ``F.ravel()`` at unit norm.
-    points : array_like of shape (m, 2)
-        Pixels of one image.
-    probability : float, default=0.95
-        Between 0 and 1, both excluded.
-    image : {1, 2}, default=1
-        The image of the points; the bands lie in the other one.
-    noise_scale : float or None, default=None
-        What the band is to hold, each point's taken alone:
-
-        - None: the whole true epipolar line of the point, which is taken as exact (two degrees of
-          freedom).
-        - 0.0: the true point that matches it, which is one point of that line, so that the band is
-          narrower (one degree of freedom).
-        - A standard deviation in pixels: the *measured* point that matches it, where both points
-          have noise of this standard deviation in each coordinate (one degree of freedom).
-
-    Returns
-    -------
-    EpipolarBand
-        Lines and conics, with methods to tell what lies inside and to draw the edges.
-
-    Raises
-    ------
-    TypeError
-        An argument does not hold real numbers.
-    ValueError
-        A shape is wrong, a number is not finite or out of range, or a point is the epipole.
-
-    Notes
-    -----
-    A point y of the true line l + δ keeps ``(lᵀy)² = (δᵀy)²``, and over all δ of the ellipse
-    ``δᵀ C⁺ δ <= k²`` of the line's covariance C, of rank 2, ``(δᵀy)²`` is at most ``k² yᵀCy``:
-    the band is ``yᵀ (l lᵀ - k² C) y <= 0`` [1]_ [2]_. It holds to first order: not next
-    to the epipole, where a line may turn by any angle.
-
-    References
-    ----------
-    .. [1] G. Csurka, C. Zeller, Z. Zhang and O. Faugeras, "Characterizing the uncertainty of the
-       fundamental matrix", Computer Vision and Image Understanding 68 (1), 1997, 18-36.
-    .. [2] R. Hartley and A. Zisserman, "Multiple view geometry in computer vision", 2nd ed., 2004,
-       section 11.11.
-
-    Examples
-    --------
-    >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar import epipolar_band, fundamental_covariance
-    >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, noise=0.0, random_state=0)
-    >>> covariance = fundamental_covariance(view.F, view.matches, noise_scale=1.0)
-    >>> band = epipolar_band(view.F, covariance, view.matches[:, :2])
-    >>> bool(band.contains(view.matches[:, 2:]).all()), band.edges((1000, 750)).shape
-    (True, (100, 2, 101, 2))
-    """
-    if not 0 < probability < 1:
-        raise ValueError(f"probability must lie between 0 and 1, got {probability}")
-    lines, spread, by_point = _Lines.of(F, covariance, points, image)
-    n_free = 2 if noise_scale is None else 1
-    if noise_scale is not None:
-        square = check_nonnegative(noise_scale, "noise_scale") ** 2
-        spread = spread + square * (by_point @ by_point.transpose(0, 2, 1))
-        spread[:, 2, 2] += square
-    quantile = chdtri(n_free, 1 - probability)
-    conics = lines[:, :, np.newaxis] * lines[:, np.newaxis, :] - quantile * spread
-    return EpipolarBand(lines, conics, float(probability))
-
-
-def epipole_covariance(F: ArrayLike, covariance: ArrayLike) -> NDArray[np.float64]:
-    """Return the covariances of both epipoles.
-
-    Parameters
-    ----------
-    F : array_like of shape (3, 3)
-        Fundamental matrix of rank 2.
-    covariance : array_like of shape (9, 9)
-        Of ``F.ravel()`` at unit norm.
-
-    Returns
-    -------
-    ndarray of shape (2, 3, 3), float64
-        Of the homogeneous epipoles of unit norm, first that in image 1 (F e = 0), then that in
-        image 2; of rank 2. An epipole (x, y, w) in pixels has the covariance ``D @ C @ D.T`` with
-        ``D = [[1, 0, -x/w], [0, 1, -y/w]] / w``.
-
-    Raises
-    ------
-    TypeError
-        An argument does not hold real numbers.
-    ValueError
-        A shape is wrong, a number is not finite, or F has rank 1.
-
-    Notes
-    -----
-    From ``dF e + F de = 0`` with de orthogonal to e follows ``de = -F⁺ dF e``; Zhang's review [1]_,
-    section 5.1, has the same by way of the eigenvector.
-
-    References
-    ----------
-    .. [1] Z. Zhang, "Determining the epipolar geometry and its uncertainty: a review",
-       International Journal of Computer Vision 27 (2), 1998, 161-195.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastmotion.epipolar import epipole_covariance
-    >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-    >>> epipole_covariance(sideways, 0.01 * np.eye(9))[0].round(3)
-    array([[0.  , 0.  , 0.  ],
-           [0.  , 0.02, 0.  ],
-           [0.  , 0.  , 0.02]])
-    """
-    F = check_fundamental(F)
-    F = F / np.linalg.norm(F)
-    by_entry = check_matrix(covariance, (9, 9), "covariance").reshape(3, 3, 3, 3)
-    left, sizes, right = np.linalg.svd(F)
-    if sizes[1] <= _NO_INFORMATION:
-        raise ValueError(
-            "F must have rank 2 for its epipoles to be determined, got a matrix of rank 1"
-        )
-    inverse = (right[:2].T / sizes[:2]) @ left[:, :2].T
-    in1 = inverse @ np.einsum("j,ijkl,l->ik", right[2], by_entry, right[2]) @ inverse.T
-    in2 = inverse.T @ np.einsum("i,ijkl,k->jl", left[:, 2], by_entry, left[:, 2]) @ inverse
-    return np.stack([in1, in2])

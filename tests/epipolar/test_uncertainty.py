@@ -8,14 +8,16 @@ from scipy.spatial.transform import Rotation
 
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar import epipolar_lines, epipoles, sampson_distance
-from fastmotion.epipolar.estimation import nearest_rank2, normalise_fundamental
-from fastmotion.epipolar.uncertainty import (
+from fastmotion.epipolar.bands import (
     EpipolarBand,
-    covariance_from_information,
     epipolar_band,
     epipole_covariance,
-    fundamental_covariance,
     line_covariance,
+)
+from fastmotion.epipolar.estimation import nearest_rank2, normalise_fundamental
+from fastmotion.epipolar.uncertainty import (
+    covariance_from_information,
+    fundamental_covariance,
     sampson_jacobian,
     tangent_basis,
     transform_covariance,
