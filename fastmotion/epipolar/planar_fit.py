@@ -552,14 +552,19 @@ def run_automatic(
     likely; the threshold then follows from its noise.
     """
     best: tuple[float, float, NDArray[np.float64]] | None = None
-    n_trials, limit = 0, max_trials
+    n_trials, limit = 0, max_trials // len(_THRESHOLDS)
     for threshold in _THRESHOLDS:
-        limit = min(limit, (max_trials - n_trials) if best else max_trials // len(_THRESHOLDS))
         candidate, made = run_ransac(
-            problem.at(threshold), sampling, confidence=confidence, max_trials=limit, n_jobs=n_jobs
+            problem.at(threshold),
+            sampling,
+            confidence=confidence,
+            max_trials=min(limit, max_trials - n_trials),
+            n_jobs=n_jobs,
         )
         n_trials += made
         if candidate is None:
+            # No threshold gives these samples a model: it takes more of them.
+            limit = max_trials
             continue
         distances = problem.distances(candidate.model)
         score, reach = surprise(distances)

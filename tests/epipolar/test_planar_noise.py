@@ -12,19 +12,17 @@ def distances(n_right, n_wrong, noise, radius, seed=0):
     return np.concatenate([right, radius * np.sqrt(rng.uniform(0, 1, n_wrong))])
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.0, 6.0])
+@pytest.mark.parametrize("factor", [1.0, 2.0, 6.0])
 def test_the_mixture_finds_the_noise(factor):
-    d = distances(2000, 1500, 0.1, 2.0)
-    probability, noise = tell_right(d, np.ones(3500), 0.1 * factor)
-    assert noise == pytest.approx(0.1, rel=0.08)  # of a narrow window it is rougher
+    d = distances(2000, 20_000, 0.1, 4.0)
+    probability, noise = tell_right(d, np.ones(22_000), 0.1 * factor)
+    assert noise == pytest.approx(0.1, rel=0.05)
     assert not probability[d > 6.0 * 0.1 * factor].any()
-    assert probability[:2000].mean() > 0.97
-    assert probability.sum() == pytest.approx(2000, rel=0.03)
-    # They are calibrated.
-    doubtful = (probability > 0.1) & (probability < 0.9)
-    assert np.mean(np.flatnonzero(doubtful) < 2000) == pytest.approx(
-        probability[doubtful].mean(), abs=0.15
-    )
+    assert probability.sum() == pytest.approx(2000, rel=0.05)
+    for low, high in [(0.05, 0.5), (0.5, 0.9), (0.9, 1.0)]:
+        chosen = np.flatnonzero((probability > low) & (probability < high))
+        assert len(chosen) > 20
+        assert np.mean(chosen < 2000) == pytest.approx(probability[chosen].mean(), abs=0.12)
 
 
 def test_weights_count_matches():

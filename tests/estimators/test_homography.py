@@ -220,6 +220,20 @@ def test_qualities_find_rare_right_matches_sooner():
     assert np.mean(trials[True]) < 0.2 * np.mean(trials[False])
 
 
+@pytest.mark.parametrize("n_strangers", [40, 80])
+def test_few_matches_of_best_quality_do_not_end_the_search(n_strangers):
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        matches, is_inlier, H = scene(1000, inlier_ratio=0.5, seed=seed)
+        still = rng.uniform(0, 400, (n_strangers, 2))  # a logo: it does not move
+        strangers = np.hstack([still, still]) + rng.normal(0, 0.1, (n_strangers, 4))
+        quality = np.concatenate([is_inlier + rng.normal(0, 0.5, 1000), np.full(n_strangers, 9.0)])
+        model = Homography(random_state=seed)
+        model.fit(np.concatenate([matches, strangers]), quality=quality)
+        assert error_of(model.H_, H) < 0.5
+        assert model.n_trials_ < 2000
+
+
 def test_weights_count_matches():
     matches, _, _ = scene(60, inlier_ratio=1.0)
     weight = np.arange(60) % 3
@@ -370,6 +384,15 @@ def test_limits_on_trials_hold(method, max_trials, threshold):
         assert max_trials < 63
     else:
         assert model.n_trials_ <= max_trials
+
+
+@pytest.mark.parametrize("threshold", [1.0, "auto"])
+@pytest.mark.parametrize("seed", range(10))
+def test_few_trials_give_a_model_at_any_threshold(threshold, seed):
+    matches, _, _ = scene(500, inlier_ratio=0.05)  # a fifth of all samples have a model
+    model = Homography(max_trials=50, residual_threshold=threshold, random_state=seed)
+    quietly(model, matches)
+    assert model.n_trials_ <= 50
 
 
 def test_confidence_takes_trials():
