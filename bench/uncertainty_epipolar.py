@@ -10,7 +10,8 @@ noise (and the wrong matches) anew each time, the points and cameras in four way
 error of F. The latter would be uncertain by 10 % after 300 runs, were not the part of the error
 that is linear in the noise replaced by its expectation, which is known (a control variate). "error
 ratio" is that error, divided by what noise gives to first order from right matches alone; "lost"
-counts searches that ended at another F (%), of which the covariance does not speak.
+counts searches that ended at another F (%), of which the covariance does not speak: they are left
+out of the other figures, and may be few only.
 "line", "point" and "match" are the shares (%) of bands of 95 % that hold the whole true line, the
 true point of it that matches, and the measured match of a measured point.
 """
