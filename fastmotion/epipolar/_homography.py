@@ -21,10 +21,9 @@ from fastmotion.epipolar.planar_fit import (
     PlanarProblem,
     ScaledMatches,
     is_determined,
-    least_median,
     run_automatic,
     run_fixed,
-    trials_for_half,
+    run_median,
     undetermined_model,
 )
 from fastmotion.epipolar.planar_noise import LARGEST_PLANAR_DEVIATION
@@ -273,19 +272,15 @@ class Homography(TwoViewEstimator):
         problem = PlanarProblem(scaled, seed, threshold, refines=self.local_optimization)
         if self.method == "dlt":
             return self._fit_all(problem)
-        model: NDArray[np.float64] | None
+        options: dict[str, Any] = {
+            "confidence": self.confidence, "max_trials": self.max_trials, "n_jobs": n_jobs
+        }  # fmt: skip
         if self.method == "lmeds":
-            n_trials = min(self.max_trials, trials_for_half(self.confidence))
-            model, threshold = least_median(problem, seed, n_trials, n_jobs)
+            model, threshold, n_trials = run_median(problem, **options)
         else:
             sampling = Sampling(len(data.matches), SAMPLE_SIZE, data.has_quality)
-            model, threshold, n_trials = (run_automatic if is_automatic else run_fixed)(
-                problem,
-                sampling,
-                confidence=self.confidence,
-                max_trials=self.max_trials,
-                n_jobs=n_jobs,
-            )
+            run = run_automatic if is_automatic else run_fixed
+            model, threshold, n_trials = run(problem, sampling, **options)
         least = scaled.rounding() if is_automatic or self.method == "lmeds" else 0.0
         threshold = max(threshold, least)
         return _Found(model, problem.at(threshold), threshold * scaled.unit, n_trials)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from fastmotion.core.parallel import thread_map
 from fastmotion.epipolar.estimation import shorten
 from fastmotion.epipolar.kernels import planar
+from fastmotion.epipolar.median import least_median_of_models, trials_for_half
 from fastmotion.epipolar.planar_noise import (
     LARGEST_PLANAR_DEVIATION,
     LEAST_NOISE,
@@ -34,11 +34,10 @@ __all__ = [
     "PlanarProblem",
     "ScaledMatches",
     "is_determined",
-    "least_median",
     "run_automatic",
     "run_fixed",
+    "run_median",
     "surprise",
-    "trials_for_half",
     "undetermined_model",
 ]
 
@@ -92,9 +91,6 @@ _NO_INVERSE = 1e-9
 _SAME = 1e-9
 # Share of the gain that another model of the same inliers must keep.
 _MOST = 0.8
-
-# Trials of `least_median` that one thread makes at a time.
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -327,11 +323,28 @@ class PlanarProblem:
         noise = typical_noise(climb.squares, climb.weight, self.threshold, assumed)
         return Evaluation(model, climb.candidate.gain, climb.normal, noise)
 
-    def few_inliers(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the rows of some inliers, or all, of shape (4, n_few)."""
-        distances = np.empty(len(self._few.weight))
+    def sample_models(self, first: int, stop: int) -> NDArray[np.float64]:
+        """Return the models, of shape (n_models, 9), of trials that draw from all matches."""
+        models = np.empty((stop - first, 9))
+        n_models = planar.sample_models(self.matches.rows, self._seed, np.uint64(first), models)
+        return models[:n_models]
+
+    @property
+    def n_few(self) -> int:
+        """How many matches stand for all where few are enough."""
+        return len(self._few.weight)
+
+    def few_squares(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the squared Sampson distances of these."""
+        distances = np.empty(self.n_few)
         planar.sampson_distances(self._few.rows, model, distances)
-        return self._few.rows[:, distances <= self.threshold]
+        with np.errstate(over="ignore"):
+            distances *= distances
+        return distances
+
+    def few_inliers(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the rows of some inliers, or all, of shape (4, n_inliers)."""
+        return self._few.rows[:, self.few_squares(model) <= self.threshold**2]
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -487,40 +500,23 @@ def _similarity(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([a, -b, shift.real, b, a, shift.imag, 0.0, 0.0, 1.0])
 
 
-def least_median(
-    problem: PlanarProblem, seed: np.uint64, n_trials: int, n_jobs: int | None
-) -> tuple[NDArray[np.float64] | None, float]:
-    """Return the model whose distances have the least median, None if there is none.
-
-    The second result is the threshold that belongs to the median (Rousseeuw 1984, "Least median of
-    squares regression").
-    """
-    rows = problem.matches.rows
-    rank = min((rows.shape[1] + SAMPLE_SIZE) // 2, rows.shape[1] - 1)
-
-    def work(first: int) -> tuple[float, NDArray[np.float64] | None]:
-        models = np.empty((min(_CHUNK, n_trials - first), 9))
-        n_models = planar.sample_models(rows, seed, np.uint64(first), models)
-        best: tuple[float, NDArray[np.float64] | None] = (math.inf, None)
-        for model in models[:n_models]:
-            median = float(np.partition(problem.distances(model), rank)[rank])
-            if median < best[0]:
-                best = median, model
-        return best
-
-    results = thread_map(work, range(0, n_trials, _CHUNK), n_jobs=n_jobs)
-    median, model = min(results, key=lambda result: result[0])
-    if model is None:
-        return None, COARSE
-    # Small samples follow the noise: Rousseeuw and Leroy 1987, "Robust regression and outlier
-    # detection", section 5.1.
-    correction = 1 + 5 / max(rows.shape[1] - SAMPLE_SIZE, 1)
-    return model, LARGEST_PLANAR_DEVIATION * correction * median / math.sqrt(_MEDIAN_SQUARE)
-
-
-def trials_for_half(confidence: float) -> int:
-    """Return after how many trials four right matches were drawn where half of all are right."""
-    return math.ceil(math.log1p(-confidence) / math.log1p(-(0.5**SAMPLE_SIZE)))
+def run_median(
+    problem: PlanarProblem, *, confidence: float, max_trials: int, n_jobs: int | None
+) -> tuple[NDArray[np.float64] | None, float, int]:
+    """Return the model of the least median, None if there is none, a threshold and the trials."""
+    n_trials = min(max_trials, trials_for_half(confidence, SAMPLE_SIZE))
+    found = least_median_of_models(
+        problem.sample_models,
+        problem.few_squares,
+        n_matches=problem.n_few,
+        sample_size=SAMPLE_SIZE,
+        n_trials=n_trials,
+        n_jobs=n_jobs,
+    )
+    if found is None:
+        return None, COARSE, n_trials
+    model, distance = found
+    return model, LARGEST_PLANAR_DEVIATION / math.sqrt(_MEDIAN_SQUARE) * distance, n_trials
 
 
 def run_fixed(
