@@ -27,6 +27,7 @@ from fastmotion.epipolar.planes import (
     transfer_jacobian,
     unit_homography,
 )
+from fastmotion.epipolar.problem import RESOLUTION
 from fastmotion.epipolar.ransac import Candidate, Sampling, mean_gain, run_ransac
 
 __all__ = [
@@ -225,6 +226,11 @@ def _deviations(model: NDArray[np.float64], normal: NDArray[np.float64]) -> NDAr
     return axes[:, :8] / np.sqrt(np.maximum(values[:8], largest * _ROUNDING))
 
 
+def _bounded(threshold: float) -> float:
+    """Return a threshold whose square is a number."""
+    return min(max(threshold, _TINY), 1 / _TINY)
+
+
 class PlanarProblem:
     """Homographies of matches, for `fastmotion.epipolar.ransac.run_ransac`.
 
@@ -245,7 +251,7 @@ class PlanarProblem:
         self, matches: ScaledMatches, seed: np.uint64, threshold: float, *, refines: bool = True
     ) -> None:
         self.matches = matches
-        self.threshold = threshold
+        self.threshold = _bounded(threshold)
         self._seed = seed
         self._refines = refines
         order = np.random.default_rng(int(seed)).permutation(len(matches.weight))
@@ -259,7 +265,7 @@ class PlanarProblem:
     def at(self, threshold: float) -> PlanarProblem:
         """Return the same problem with another threshold."""
         other = copy.copy(self)
-        other.threshold = threshold
+        other.threshold = _bounded(threshold)
         return other
 
     def search(
@@ -278,7 +284,7 @@ class PlanarProblem:
             pools,
             self._seed,
             np.uint64(first_trial),
-            self.threshold,
+            max(self.threshold, RESOLUTION),
             models,
             gains,
         )

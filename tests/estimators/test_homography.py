@@ -495,6 +495,19 @@ def test_far_off_matches_do_no_harm():
     assert not model.inlier_mask_[~is_inlier].any()
 
 
+def test_thresholds_of_any_size():
+    matches, _, H = scene(noise=0.0)
+    model = Homography(residual_threshold=1e-12, random_state=0).fit(matches)
+    np.testing.assert_allclose(model.H_, H, atol=1e-9)
+    for threshold in (1e-300, 1e-160):  # less than rounding: nothing is an inlier
+        with pytest.raises(ValueError, match="no invertible homography"):
+            Homography(residual_threshold=threshold, random_state=0).fit(matches)
+    for threshold in (1e4, 1e160, 1e300):
+        model = quietly(Homography(residual_threshold=threshold, random_state=0), matches)
+        assert model.inlier_mask_.all()
+        assert_sound(model, matches)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.float32])
 def test_dtypes(dtype):
     matches, _, H = scene(300, noise=0.3)
