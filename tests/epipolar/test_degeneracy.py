@@ -150,13 +150,13 @@ def test_so_many_matches_off_the_plane_are_needed(n_off, expected):
 
 def test_chance_does_not_determine():
     """Wrong matches near their lines speak for nothing."""
-    view = scene("planar", n_matches=6000, inlier_ratio=0.2)
+    view = scene("planar", n_matches=40_000, inlier_ratio=0.02)
     F = np.array([[0, -0.1, 300], [0.1, 0, -200], [-300, 200, 0]]) @ view.H
     distances = reference.sampson(F, view.matches)
     is_near = (distances < 2.5 * 0.5).astype(float)
     plane = Plane(view.H, homography.sampson(view.H, view.matches))
     n_off = np.count_nonzero((is_near > 0) & (plane.distances > 3.7 * 0.5))
-    assert n_off > 8  # or there would be nothing to mistake
+    assert n_off > 80  # more than twice what would do otherwise
     assert undetermined(view.matches, distances, is_near, 0.5, plane) == "plane"
 
 
