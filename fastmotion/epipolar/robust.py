@@ -15,7 +15,7 @@ from fastmotion.epipolar.polishing import PolishedFundamental, polish_centred
 from fastmotion.epipolar.problem import FundamentalProblem
 from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
 
-__all__ = ["LARGEST_DEVIATION", "RobustSettings", "fit_robust"]
+__all__ = ["LARGEST_DEVIATION", "RobustFit", "RobustSettings", "fit_robust"]
 
 # A distance in standard deviations that 99 % of right matches keep to.
 LARGEST_DEVIATION = 2.576
