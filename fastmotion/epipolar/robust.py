@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import find_plane, resolve_plane
-from fastmotion.epipolar.median import least_median
+from fastmotion.epipolar.median import least_median, trials_for_half
 from fastmotion.epipolar.polishing import PolishedFundamental, polish_centred
 from fastmotion.epipolar.problem import FundamentalProblem
 from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
@@ -129,12 +128,6 @@ def _fit_unknown_threshold(search: _Search) -> RobustFit | None:
     return None if fit is None else replace(fit, threshold=wanted)
 
 
-def _trials_for_half(settings: RobustSettings) -> int:
-    """Return after how many trials one has drawn right matches only where half of all are right."""
-    success = 0.5**settings.sample_size
-    return math.ceil(math.log1p(-settings.confidence) / math.log1p(-success))
-
-
 class _Search:
     """Searches of one set of matches, with any threshold.
 
@@ -206,7 +199,8 @@ class _Search:
         """Search the model whose squared distances have the least median (Rousseeuw 1984)."""
         settings = self._settings
         problem = self._problem(self.matches, _FIRST_THRESHOLD / self.matches.scale)
-        self.n_trials = min(settings.max_trials, _trials_for_half(settings))
+        enough = trials_for_half(settings.confidence, settings.sample_size)
+        self.n_trials = min(settings.max_trials, enough)
         found = least_median(problem, self.n_trials, settings.n_jobs) or least_median(
             problem.with_any_orientation(), self.n_trials, settings.n_jobs
         )

@@ -302,7 +302,6 @@ def test_exact_data_whose_columns_depend_on_each_other(make, F, size):
         assert min(reference.distance(model.reshape(3, 3), F) for model in models) < 1e-5
 
 
-@pytest.mark.xfail(strict=True, reason="an epipole at infinity in x is told by rounding")
 def test_orientation_refuses_no_right_model_of_rectified_images():
     matches = rectified(40)
     for trial in range(45):

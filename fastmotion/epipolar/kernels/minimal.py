@@ -22,6 +22,9 @@ _ORDER = np.array([8, 6, 7, 2, 5, 0, 1, 3, 4])
 # Coordinates are about 1, so this is relative to them.
 _SMALL_PIVOT = 1e-9
 
+# Squared length of an epipole whose columns are parallel, relative to the fourth power of the norm.
+_PARALLEL = 1e-20
+
 # From beyond the root by at most a factor of two; the convergence is quadratic.
 _NEWTON_STEPS = 9
 _THIRD = 1.0 / 3.0
@@ -364,6 +367,15 @@ def keep_possible(model, samples, oriented, is_possible):
         e0[lane] = model[3, lane] * model[7, lane] - model[6, lane] * model[4, lane]
         e1[lane] = model[6, lane] * model[1, lane] - model[0, lane] * model[7, lane]
         e2[lane] = model[0, lane] * model[4, lane] - model[3, lane] * model[1, lane]
+        size = 0.0
+        for c in range(9):
+            size += model[c, lane] * model[c, lane]
+        length = e0[lane] * e0[lane] + e1[lane] * e1[lane] + e2[lane] * e2[lane]
+        # What rounding leaves of nothing has no sign.
+        scale = 1.0 if length > _PARALLEL * size * size else 0.0
+        e0[lane] *= scale
+        e1[lane] *= scale
+        e2[lane] *= scale
     for k in range(len(samples)):
         x1, y1, x2, y2 = samples[k, 0], samples[k, 1], samples[k, 2], samples[k, 3]
         for lane in range(LANES):
