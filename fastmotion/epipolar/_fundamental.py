@@ -17,6 +17,7 @@ from fastmotion.epipolar.bands import EpipolarBand, epipolar_band
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import plane_of, undetermined
 from fastmotion.epipolar.estimation import eight_point, seven_point
+from fastmotion.epipolar.kernels.scalar import N_FREE
 from fastmotion.epipolar.problem import sampson_distances
 from fastmotion.epipolar.robust import (
     LARGEST_DEVIATION,
@@ -28,7 +29,6 @@ from fastmotion.epipolar.uncertainty import fundamental_covariance
 
 __all__ = ["FundamentalMatrix"]
 
-_N_FREE = 7
 # Noise that is judged by is at least this share of the extent of the matches: planes are searched
 # in float32.
 _LEAST_NOISE = 1e-6
@@ -377,7 +377,7 @@ class FundamentalMatrix(TwoViewEstimator):
 def _noise(F: NDArray[np.float64], data: MatchData) -> float:
     """Return the standard deviation of the distances from F, which was fitted to all matches."""
     square = float(data.weight @ sampson_distances(F, data.matches) ** 2)
-    return math.sqrt(square / max(len(data.matches) - _N_FREE, 1))
+    return math.sqrt(square / max(len(data.matches) - N_FREE, 1))
 
 
 def _epipoles(F: NDArray[np.float64], extent: float) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import find_plane, resolve_plane
+from fastmotion.epipolar.kernels.scalar import N_FREE
 from fastmotion.epipolar.median import least_median, trials_for_half
 from fastmotion.epipolar.polishing import PolishedFundamental, polish_centred
 from fastmotion.epipolar.problem import FundamentalProblem
@@ -26,8 +27,6 @@ _PLAUSIBLE_NOISE = 0.6
 # A search with a threshold of so many times what noise asks for is repeated with that.
 _TOO_WIDE = 2.0
 _MOST_SEARCHES = 4
-# Of a fundamental matrix.
-_N_FREE = 7
 # Second singular value at unit norm below which a matrix has no epipoles to speak of.
 _LEAST_SECOND = 1e-9
 # Distances are not told apart below this share of the spread.
@@ -254,7 +253,7 @@ class _Search:
         matches = self.matches
         squares = problem.squares(best.model)
         is_inlier = squares <= problem.threshold**2
-        left = max(float(matches.weight[is_inlier].sum()) - _N_FREE, 1.0)
+        left = max(float(matches.weight[is_inlier].sum()) - N_FREE, 1.0)
         noise = float(np.sqrt(matches.weight[is_inlier] @ squares[is_inlier] / left))
         return RobustFit(
             matches.to_pixels(best.model),
