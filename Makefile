@@ -46,6 +46,9 @@ bench: $(VENV)/.with-bench
 	  case "$$family:$$FASTMOTION_DATA" in flow:|trajectory:) continue;; esac; \
 	  $(BIN)/python -m bench.accuracy_$$family || status=1; \
 	done; \
+	for script in speed_homography uncertainty_epipolar; do \
+	  $(BIN)/python -m bench.$$script || status=1; \
+	done; \
 	exit $$status
 
 lint: $(VENV)/.with-test
