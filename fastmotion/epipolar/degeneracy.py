@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import planar
 from fastmotion.epipolar.planar_fit import PlanarProblem, ScaledMatches
-from fastmotion.epipolar.problem import RESOLUTION, FundamentalProblem
+from fastmotion.epipolar.problem import FundamentalProblem
 from fastmotion.epipolar.ransac import Candidate
 
 __all__ = ["Plane", "find_plane", "plane_of", "resolve_plane", "undetermined"]
@@ -70,7 +70,7 @@ def find_plane(problem: FundamentalProblem, best: Candidate, seed: np.uint64) ->
     if len(few) < PlanarProblem.sample_size:
         return None
     rows = np.ascontiguousarray(matches.matches[few].T)
-    threshold = _WIDER * max(problem.threshold, RESOLUTION)
+    threshold = _WIDER * problem.scoring_threshold
     # In these coordinates already: nothing is scaled.
     scaled = ScaledMatches(rows, np.ones(len(few)), np.zeros(4), 1.0)
     planes = PlanarProblem(scaled, seed, threshold)
@@ -129,7 +129,7 @@ def _possible_epipoles(
 
 
 def _is_off(problem: FundamentalProblem, plane: Plane) -> NDArray[np.bool_]:
-    return plane.distances > _WIDER * max(problem.threshold, RESOLUTION)
+    return plane.distances > _WIDER * problem.scoring_threshold
 
 
 def _parallax_lines(matches: NDArray[np.float64], H: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -43,6 +43,8 @@ class FundamentalProblem:
     ----------
     threshold : float
         In the unit of the coordinates.
+    scoring_threshold : float
+        The same, but no less than what float32 tells from zero.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class FundamentalProblem:
         # Its square must be a number.
         self.threshold = min(max(threshold * matches.scale, _SMALLEST), 1 / _SMALLEST)
         self._inverse_threshold = 1 / self.threshold**2
-        self._scoring = np.float32(1 / max(self.threshold, RESOLUTION) ** 2)
+        self.scoring_threshold = max(self.threshold, RESOLUTION)
+        self._scoring = np.float32(1 / self.scoring_threshold**2)
         self._refines = refines
         # Made here, once, rather than by several threads at a time.
         self._scored = matches.scored
@@ -154,7 +157,8 @@ class FundamentalProblem:
             tolerance,
             results,
         )
-        results /= [weight.sum(), np.count_nonzero(weight), np.count_nonzero(weight)]
+        n = np.count_nonzero(weight)
+        results /= [weight.sum(), n, n]
         return [Candidate(model, *figures) for model, figures in zip(models, results.tolist())]
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.epipolar.kernels.keeping import keep
 from fastmotion.epipolar.kernels.minimal import (
     LANES,
     draw_samples,
@@ -61,20 +62,6 @@ def _gain(f, points, n, inverse_threshold, bound):
                 return gain
             next_test *= 2
     return gain
-
-
-@cpu_function
-def _keep(f, gain, models, gains):
-    """Insert a model among the kept ones, the best first; the last one goes."""
-    place = len(gains) - 1
-    while place > 0 and gain > gains[place - 1]:
-        gains[place] = gains[place - 1]
-        for c in range(9):
-            models[place, c] = models[place - 1, c]
-        place -= 1
-    gains[place] = gain
-    for c in range(9):
-        models[place, c] = f[c]
 
 
 @cpu_function
@@ -153,7 +140,7 @@ def search(
                 single[c] = drawn[k, c]
             gain = _gain(single, points, n, inverse_threshold, gains[last])
             if gain > gains[last]:
-                _keep(drawn[k], gain, models, gains)
+                keep(drawn[k], gain, models, gains)
 
 
 @cpu_kernel

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
 from fastmotion.core.random import philox
+from fastmotion.epipolar.kernels.keeping import keep
 from fastmotion.epipolar.kernels.planar_scalar import (
     between_origins,
     four_point_homography,
@@ -134,20 +135,6 @@ def _gain(h, points, inverse_limit, floor):
     )
 
 
-@cpu_function
-def _keep(model, gain, models, gains):
-    """Put a model into its place among the best, which drops the last of them."""
-    place = gains.shape[0] - 1
-    while place > 0 and gain > gains[place - 1]:
-        gains[place] = gains[place - 1]
-        for k in range(9):
-            models[place, k] = models[place - 1, k]
-        place -= 1
-    gains[place] = gain
-    for k in range(9):
-        models[place, k] = model[k]
-
-
 @cpu_kernel(fastmath="contract")
 def search(matches, points, pools, seed, first, threshold, models, gains):
     """Try homographies of random samples of four matches and keep the best.
@@ -195,7 +182,7 @@ def search(matches, points, pools, seed, first, threshold, models, gains):
             single[k] = model[k]
         gain = _gain(single, points, inverse_limit, gains[last])
         if gain > gains[last]:
-            _keep(model, gain, models, gains)
+            keep(model, gain, models, gains)
     return solved
 
 
