@@ -3,7 +3,8 @@
 Five decorators build all compiled code of the package:
 
 - `scalar`: a small pure function of numbers, inlined into CPU and CUDA kernels alike;
-- `cpu_function`: a loop over arrays, a part of CPU kernels only;
+- `cpu_function`: a loop over arrays, a part of CPU kernels, and of CUDA kernels if it allocates
+  nothing;
 - `cpu_kernel`: a loop nest over arrays on the CPU;
 - `cuda_function`: what threads do with arrays, a part of CUDA kernels only;
 - `cuda_kernel`: a loop nest over arrays on a CUDA device.
@@ -31,7 +32,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -93,7 +94,10 @@ def scalar(func: Callable) -> Any:
 
 
 def cpu_function(func: Callable | None = None, *, fastmath: str | None = "contract") -> Any:
-    """Compile a function of arrays as a part of CPU kernels.
+    """Compile a function of arrays as a part of kernels.
+
+    CUDA kernels may call it by the name that their module knows it by, if it allocates nothing: it
+    then works on arrays of one thread, or on those that the threads share.
 
     **An array that it writes to must not overlap with another argument**: told so, the compiler
     spares the checks that would otherwise stand before each loop, which cost short rows more than
@@ -250,7 +254,7 @@ def cpu_kernel(
     return _register(CpuKernel(func, parallel=parallel, fastmath=fastmath))
 
 
-def cuda_function(func: Callable) -> Any:
+def cuda_function(func: Callable | None = None, *, simulated: Callable | None = None) -> Any:
     """Compile a function of arrays as a part of CUDA kernels, inlined where it is called.
 
     It may use what a kernel may: thread indices, shared memory, barriers.
@@ -259,13 +263,17 @@ def cuda_function(func: Callable) -> Any:
     ----------
     func : function
         A module-level function.
+    simulated : function or None, default=None
+        What the simulator runs in its place, where it knows no such instruction.
 
     Returns
     -------
     numba.core.dispatcher.Dispatcher
         Callable from CUDA kernels only; ``.py_func`` is the plain function.
     """
-    return numba.njit(func, inline="always")
+    if func is None:
+        return functools.partial(cuda_function, simulated=simulated)
+    return numba.njit(simulated if simulated and simulator_enabled() else func, inline="always")
 
 
 def as_kernel_input(array: np.ndarray) -> np.ndarray:
@@ -318,26 +326,41 @@ class CudaKernel:
         Argument types that it is launched with.
     max_registers : int or None
         Most registers of one thread.
+    spills : str or None
+        Why its threads may keep registers in memory.
     """
 
     def __init__(
-        self, func: Callable, *, signatures: tuple[Any, ...], max_registers: int | None
+        self,
+        func: Callable,
+        *,
+        signatures: tuple[Any, ...],
+        max_registers: int | None = None,
+        spills: str | None = None,
     ) -> None:
         self.__module__ = func.__module__
         self.__doc__ = func.__doc__
         self.py_func = func
         self.signatures = signatures
         self.max_registers = max_registers
+        self.spills = spills
         self.name = _name_of(func)
+        self._build_lock = threading.Lock()
 
-    @functools.cached_property
+    @property
     def dispatcher(self) -> Any:
         """What ``numba.cuda.jit`` made of the function."""
+        with self._build_lock:
+            return self._dispatcher
+
+    @functools.cached_property
+    def _dispatcher(self) -> Any:
         from numba import cuda
 
         if simulator_enabled():
-            return cuda.jit(_as_python(self.py_func, {}, {}))
-        return cuda.jit(self.py_func, max_registers=self.max_registers)
+            return cuda.jit(_Translation(_python_form).of(self.py_func))
+        function = _Translation(_device_form).of(self.py_func)
+        return cuda.jit(function, max_registers=self.max_registers)
 
     def __getitem__(self, launch: tuple) -> Any:
         """Return the kernel configured to run on ``(grid, block[, stream[, shared_bytes]])``."""
@@ -366,7 +389,9 @@ class CudaKernel:
 
         if simulator_enabled():
             raise RuntimeError("the CUDA simulator compiles no PTX; unset NUMBA_ENABLE_CUDASIM")
-        ptx, _ = cuda.compile(self.py_func, signature, device=False, abi="numba", cc=cc)
+        function = _Translation(_device_form).of(self.py_func)
+        with _compute_capability(cc):
+            ptx, _ = cuda.compile(function, signature, device=False, abi="numba", cc=cc)
         return ptx
 
     def __reduce__(self) -> str:
@@ -376,21 +401,64 @@ class CudaKernel:
         return f"<cuda_kernel {self.name}>"
 
 
-def _as_python(
-    func: Callable, done: dict[Callable, Callable], modules: dict[str, dict[str, Any]]
-) -> Callable:
-    """Return a copy of a function that calls the plain Python form of every compiled function.
+class _Translation:
+    """Copies of functions in which compiled functions stand in another form.
 
-    In the simulator kernels run as Python and their arrays are no arrays to compiled code. All
-    copies from one module share their globals, in which the simulator replaces ``numba.cuda``.
+    All copies from one module share their globals: the simulator replaces ``numba.cuda`` there.
+
+    Parameters
+    ----------
+    form : callable
+        Told a compiled function and the copy of its Python function, gives what stands for it.
     """
-    if func not in done:
-        names = modules.setdefault(func.__module__, dict(func.__globals__))
-        done[func] = _with_globals(func, names)
-        for name in func.__code__.co_names:
-            if isinstance(names.get(name), Dispatcher):
-                names[name] = _as_python(names[name].py_func, done, modules)
-    return done[func]
+
+    def __init__(self, form: Callable[[Dispatcher, Callable], Any]) -> None:
+        self._form = form
+        self._copies: dict[Callable, Callable] = {}
+        self._forms: dict[Dispatcher, Any] = {}
+        self._modules: dict[str, dict[str, Any]] = {}
+
+    def of(self, func: Callable) -> Callable:
+        """Return a copy of a function that calls the other forms."""
+        if func not in self._copies:
+            names = self._modules.setdefault(func.__module__, dict(func.__globals__))
+            self._copies[func] = _with_globals(func, names)
+            for name in func.__code__.co_names:
+                if isinstance(names.get(name), Dispatcher):
+                    names[name] = self._form_of(names[name])
+        return self._copies[func]
+
+    def _form_of(self, dispatcher: Dispatcher) -> Any:
+        if dispatcher not in self._forms:
+            self._forms[dispatcher] = self._form(dispatcher, self.of(dispatcher.py_func))
+        return self._forms[dispatcher]
+
+
+def _python_form(dispatcher: Dispatcher, copy: Callable) -> Callable:
+    # In the simulator kernels run as Python and their arrays are no arrays to compiled code.
+    return copy
+
+
+def _device_form(dispatcher: Dispatcher, copy: Callable) -> Any:
+    """Return what CUDA kernels call: an inlined function as one, any other as a device function."""
+    from numba import cuda
+
+    if dispatcher.targetoptions.get("inline") == "always":
+        return numba.njit(copy, inline="always", error_model="numpy")
+    return cuda.jit(copy, device=True)
+
+
+@contextlib.contextmanager
+def _compute_capability(cc: tuple[int, int]) -> Iterator[None]:
+    """Let device functions be compiled for a capability where there is no device to ask."""
+    from numba.cuda import dispatcher
+
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=cc)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = asked
 
 
 def cuda_kernel(
@@ -398,6 +466,7 @@ def cuda_kernel(
     *,
     signatures: tuple[Any, ...] = (),
     max_registers: int | None = None,
+    spills: str | None = None,
 ) -> Any:
     """Compile a function of arrays for a CUDA device, on first use; launch ``kernel[grid, block]``.
 
@@ -409,14 +478,21 @@ def cuda_kernel(
         Argument types that the drivers launch it with; what the tests compile without a GPU.
     max_registers : int or None, default=None
         Most registers of one thread.
+    spills : str or None, default=None
+        Why its threads may keep registers in memory, if they do; the tests refuse it unexplained.
 
     Returns
     -------
     CudaKernel
     """
+    options: dict[str, Any] = {
+        "signatures": signatures,
+        "max_registers": max_registers,
+        "spills": spills,
+    }
     if func is None:
-        return functools.partial(cuda_kernel, signatures=signatures, max_registers=max_registers)
-    return _register(CudaKernel(func, signatures=signatures, max_registers=max_registers))
+        return functools.partial(cuda_kernel, **options)
+    return _register(CudaKernel(func, **options))
 
 
 def _name_of(func: Callable) -> str:
