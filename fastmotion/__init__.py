@@ -21,6 +21,7 @@ _LAZY = {
     "display": "fastmotion.display",
     "epipolar": "fastmotion.epipolar",
     "flow": "fastmotion.flow",
+    "free_memory": "fastmotion.core.memory",
     "get_config": "fastmotion.core.config",
     "hmm": "fastmotion.hmm",
     "io": "fastmotion.io",

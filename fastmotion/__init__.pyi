@@ -14,6 +14,7 @@ from fastmotion.core.config import config_context as config_context
 from fastmotion.core.config import get_config as get_config
 from fastmotion.core.config import set_config as set_config
 from fastmotion.core.info import show_versions as show_versions
+from fastmotion.core.memory import free_memory as free_memory
 
 __version__: str
 

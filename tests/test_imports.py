@@ -38,7 +38,7 @@ DECORATORS = {"jit", "njit", "vectorize", "guvectorize", "generated_jit", "stenc
 def part_of(module):
     """Return the part of the package that a module belongs to."""
     names = module.split(".")[1:]
-    if "kernels" in names:
+    if "kernels" in names and names[0] != "core":
         return "kernels"
     if not names or names[0] == "__main__":
         return "root"

@@ -358,7 +358,7 @@ class CudaKernel:
         from numba import cuda
 
         if simulator_enabled():
-            return cuda.jit(_Translation(_python_form).of(self.py_func))
+            return cuda.jit(_Translation(_python_form, {cuda: _SimulatedCuda()}).of(self.py_func))
         function = _Translation(_device_form).of(self.py_func)
         return cuda.jit(function, max_registers=self.max_registers)
 
@@ -404,16 +404,21 @@ class CudaKernel:
 class _Translation:
     """Copies of functions in which compiled functions stand in another form.
 
-    All copies from one module share their globals: the simulator replaces ``numba.cuda`` there.
-
     Parameters
     ----------
     form : callable
         Told a compiled function and the copy of its Python function, gives what stands for it.
+    substitutes : dict, default={}
+        What stands for modules.
     """
 
-    def __init__(self, form: Callable[[Dispatcher, Callable], Any]) -> None:
+    def __init__(
+        self,
+        form: Callable[[Dispatcher, Callable], Any],
+        substitutes: dict[types.ModuleType, Any] | None = None,
+    ) -> None:
         self._form = form
+        self._substitutes = substitutes or {}
         self._copies: dict[Callable, Callable] = {}
         self._forms: dict[Dispatcher, Any] = {}
         self._modules: dict[str, dict[str, Any]] = {}
@@ -421,7 +426,14 @@ class _Translation:
     def of(self, func: Callable) -> Callable:
         """Return a copy of a function that calls the other forms."""
         if func not in self._copies:
-            names = self._modules.setdefault(func.__module__, dict(func.__globals__))
+            if func.__module__ not in self._modules:
+                self._modules[func.__module__] = {
+                    name: self._substitutes.get(value, value)
+                    if isinstance(value, types.ModuleType)
+                    else value
+                    for name, value in func.__globals__.items()
+                }
+            names = self._modules[func.__module__]
             self._copies[func] = _with_globals(func, names)
             for name in func.__code__.co_names:
                 if isinstance(names.get(name), Dispatcher):
@@ -432,6 +444,19 @@ class _Translation:
         if dispatcher not in self._forms:
             self._forms[dispatcher] = self._form(dispatcher, self.of(dispatcher.py_func))
         return self._forms[dispatcher]
+
+
+class _SimulatedCuda:
+    """``numba.cuda`` inside of simulated kernels.
+
+    The simulator puts its own module into the globals of the kernel alone, not into those of the
+    functions of other modules that it calls.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        from numba.cuda.simulator.kernel import _get_kernel_context
+
+        return getattr(_get_kernel_context(), name)
 
 
 def _python_form(dispatcher: Dispatcher, copy: Callable) -> Callable:

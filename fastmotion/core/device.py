@@ -19,7 +19,9 @@ from fastmotion.core.config import get_config
 __all__ = [
     "CPU",
     "Device",
+    "block_size",
     "cuda_unavailable_reason",
+    "device_index",
     "is_cuda_array",
     "launch_shape",
     "load_kernels",
@@ -67,10 +69,18 @@ class Device:
 CPU = Device("cpu")
 
 
+# What DLPack calls memory of a CUDA device, and such memory that the host shares.
+_DLPACK_CUDA = (2, 13)
+
+
 def is_cuda_array(x: Any) -> bool:
     """Return whether an object is an array on a CUDA device, of whatever library."""
-    # The second name marks Numba's own arrays, which in its simulator lack the first.
-    return hasattr(x, "__cuda_array_interface__") or hasattr(x, "__cuda_ndarray__")
+    if isinstance(x, np.ndarray):
+        return False
+    # The first name marks Numba's own arrays, which in its simulator lack the second.
+    if hasattr(x, "__cuda_ndarray__") or hasattr(x, "__cuda_array_interface__"):
+        return True
+    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in _DLPACK_CUDA
 
 
 def resolve_device(device: str | Device | None, *arrays: Any) -> Device:
@@ -128,11 +138,21 @@ def resolve_device(device: str | Device | None, *arrays: Any) -> Device:
 
 def _device_of(arrays: tuple[Any, ...]) -> str:
     for array in filter(is_cuda_array, arrays):
-        place = getattr(array, "device", None)
-        # CuPy calls it ``device.id``, PyTorch ``device.index``; Numba's arrays do not tell.
-        indices = (getattr(place, name, None) for name in ("id", "index"))
-        return f"cuda:{next((i for i in indices if isinstance(i, int)), 0)}"
+        return f"cuda:{device_index(array)}"
     return "cpu"
+
+
+def device_index(array: Any) -> int:
+    """Return on which CUDA device an array lies."""
+    if hasattr(array, "__dlpack_device__"):
+        return int(array.__dlpack_device__()[1])
+    place = getattr(array, "device", None)
+    # CuPy calls it ``device.id``, PyTorch ``device.index``.
+    indices = (getattr(place, name, None) for name in ("id", "index"))
+    found = next((i for i in indices if isinstance(i, int)), None)
+    if found is None and hasattr(getattr(array, "gpu_data", None), "context"):
+        found = array.gpu_data.context.device.id  # Numba's
+    return 0 if found is None else found
 
 
 def _require_cuda(name: str, index: int) -> None:
@@ -193,11 +213,11 @@ def to_device(array: Any, device: Device) -> Any:
         return to_host(array)
     from numba import cuda
 
-    if hasattr(array, "__cuda_ndarray__"):
-        return array
+    if is_cuda_array(array):
+        from fastmotion.core.interop import as_device_array
+
+        return as_device_array(array, device)
     with cuda.gpus[device.index]:
-        if is_cuda_array(array):
-            return cuda.as_cuda_array(array)
         return cuda.to_device(np.ascontiguousarray(array))
 
 
@@ -207,9 +227,9 @@ def to_host(array: Any) -> np.ndarray:
         return np.asarray(array)
     if hasattr(array, "__cuda_ndarray__"):
         return array.copy_to_host()
-    from numba import cuda
+    from fastmotion.core.interop import as_device_array
 
-    return cuda.as_cuda_array(array).copy_to_host()
+    return as_device_array(array, Device("cuda", device_index(array))).copy_to_host()
 
 
 def launch_shape(
@@ -253,28 +273,42 @@ def launch_shape(
     return grid, block
 
 
-def load_kernels(package: str, kind: str, runs: str) -> ModuleType:
-    """Return the kernels of a kind of device out of a package that has those of the CPU only.
+def block_size(threads: int, simulated: int) -> int:
+    """Return how many threads a block has: in the simulator, where each takes a millisecond, few.
+
+    Parameters
+    ----------
+    threads : int
+        On a device.
+    simulated : int
+        In the simulator: so few that small data span several blocks.
+
+    Examples
+    --------
+    >>> from fastmotion.core.device import block_size
+    >>> block_size(256, simulated=256)
+    256
+    """
+    from fastmotion.core.compile import simulator_enabled
+
+    return simulated if simulator_enabled() else threads
+
+
+def load_kernels(package: str, kind: str, runs: str | None = None) -> ModuleType:
+    """Return the module of a package that holds the kernels of a kind of device.
 
     Parameters
     ----------
     package : str
     kind : {"cpu", "cuda"}
-    runs : str
-        Subject and verb of the error: what runs on the CPU.
-
-    Raises
-    ------
-    RuntimeError
-        The kind is "cuda".
 
     Examples
     --------
     >>> from fastmotion.core.device import load_kernels
-    >>> load_kernels("fastmotion.em.kernels", "cpu", "mixtures run").__name__
+    >>> load_kernels("fastmotion.em.kernels", "cpu").__name__
     'fastmotion.em.kernels.cpu'
     """
-    if kind == "cuda":
+    if kind == "cuda" and runs is not None:
         raise RuntimeError(f"{runs} on the CPU in this version; pass device='cpu' and host arrays")
     return importlib.import_module(f"{package}.{kind}")
 

@@ -1,0 +1,1 @@
+"""Kernels that know no algorithm: setting, copying, converting and checking arrays, and sums."""

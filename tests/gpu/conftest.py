@@ -1,0 +1,44 @@
+"""What the tests for a CUDA device share; `tests/cudasim` runs them in Numba's simulator."""
+
+import numba
+import pytest
+
+from fastmotion.core.compile import CudaKernel
+from fastmotion.core.device import Device, cuda_unavailable_reason, is_cuda_array, to_host
+
+
+@pytest.fixture(scope="session")
+def device():
+    reason = cuda_unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    return Device("cuda")
+
+
+def _type_of(argument):
+    return numba.typeof(to_host(argument) if is_cuda_array(argument) else argument)
+
+
+@pytest.fixture(autouse=True)
+def launches(monkeypatch):
+    """Return the launches of kernels, as kernel, grid and block; types are checked on the way.
+
+    What is compiled without a device, and looked through for float64, are the kernels' signatures.
+    """
+    seen = []
+    configure = CudaKernel.__getitem__
+
+    def getitem(kernel, launch):
+        run = configure(kernel, launch)
+
+        def checked(*args):
+            types = tuple(_type_of(argument) for argument in args)
+            declared = [tuple(signature.args) for signature in kernel.signatures]
+            assert types in declared, f"{kernel} has no signature for {types}"
+            seen.append((kernel, *launch[:2]))
+            run(*args)
+
+        return checked
+
+    monkeypatch.setattr(CudaKernel, "__getitem__", getitem)
+    return seen
