@@ -5,7 +5,7 @@ import pytest
 
 from fastmotion.core import compile as core_compile
 from fastmotion.core.device import thread_limit
-from fastmotion.flow.kernels import cpu
+from fastmotion.flow.kernels import cpu, sampling
 from fastmotion.flow.pyramid import resampling_weights
 from tests.reference import flow as reference
 from tests.reference.flow_cases import (
@@ -215,7 +215,7 @@ def weighted_median(frame, weights, flow):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_reliability(shape, magnitude):
     frames, flow = texture_pair(shape), random_flow(shape, magnitude)
-    scales = cpu._RESIDUAL_SCALE, cpu._DIVERGENCE_SCALE
+    scales = sampling.RESIDUAL_SCALE, sampling.DIVERGENCE_SCALE
     expected = reference.reliability(*frames, flow, *map(np.float64, scales))
     np.testing.assert_allclose(reliability(frames, flow), expected, atol=1e-5)
 
@@ -226,13 +226,13 @@ def test_weighted_median(shape, rng):
     flow = random_flow(shape, 3.0)
     flow[:, shape[0] // 2 :] += 2  # a motion boundary
     flow[:, :, : shape[1] // 3] = 0  # and motion without any
-    near = reference.near_boundary(flow, cpu._REACH, cpu._BOUNDARY_BEND)
+    near = reference.near_boundary(flow, sampling.REACH, sampling.BOUNDARY_BEND)
     assert min(shape) < 16 or (near.any() and not near.all())
     medians = reference.weighted_median(
-        frame, weights, flow, cpu._WINDOW, np.float64(cpu._LIKENESS_SCALE)
+        frame, weights, flow, sampling.WINDOW, np.float64(sampling.LIKENESS_SCALE)
     )
     # Found by bisection, so known to a part of the range.
-    tolerance = (flow.max() - flow.min()) * 2.0**-cpu._BISECTIONS
+    tolerance = (flow.max() - flow.min()) * 2.0**-sampling.BISECTIONS
     out = weighted_median(frame, weights, flow)
     np.testing.assert_allclose(out, np.where(near, medians, flow), atol=tolerance + 1e-6)
 

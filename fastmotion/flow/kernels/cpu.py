@@ -32,30 +32,25 @@ from fastmotion.flow.kernels.layout import (
     U,
     V,
 )
+from fastmotion.flow.kernels.sampling import (
+    DIVERGENCE_SCALE,
+    RESIDUAL_SCALE,
+    WINDOW,
+    gather_window,
+    is_near_boundary,
+    sample,
+    weighted_middle,
+)
 from fastmotion.flow.kernels.scalar import (
-    HALF,
     ONE,
     TWO,
     ZERO,
-    clamp,
-    cubic_weights,
     next_relaxation_factor,
     squared_spectral_radius,
 )
 
 # Rows that one thread smooths with a median at a time.
 _MEDIAN_BLOCK = 16
-
-# The weighted median: its window; the distance and the bend, in pixels, by which boundaries of
-# the motion are found; the steps of its bisection, to 1/4096 of the motion's range in the window;
-# and the inverse scales at which weights fall: 10 and 20 of 255 gray levels, 0.6 pixels per pixel.
-_WINDOW = 11
-_REACH = 3
-_BOUNDARY_BEND = np.float32(0.3)
-_BISECTIONS = 12
-_LIKENESS_SCALE = np.float32(255 / 10)
-_RESIDUAL_SCALE = np.float32(255 / 20)
-_DIVERGENCE_SCALE = np.float32(1 / 0.6)
 
 
 @cpu_kernel(parallel=True, fastmath="reassociate")
@@ -109,48 +104,12 @@ def warp(image, flow, out):
     """
     height, width = image.shape
     pixels = image.reshape(-1)
-    last_x = np.float32(width - 1)
-    last_y = np.float32(height - 1)
     for y in prange(height):
         u = flow[0, y]
         v = flow[1, y]
         target = out[y]
         for x in range(width):
-            fx = clamp(np.float32(x) + u[x], ZERO, last_x)
-            fy = clamp(np.float32(y) + v[x], ZERO, last_y)
-            ix = np.int32(fx)
-            iy = np.int32(fy)
-            x0, x1, x2, x3 = _four_samples(ix, width)
-            y0, y1, y2, y3 = _four_samples(iy, height)
-            a0, a1, a2, a3 = cubic_weights(fx - np.float32(ix))
-            b0, b1, b2, b3 = cubic_weights(fy - np.float32(iy))
-            target[x] = (
-                b0 * _mix(pixels, y0, width, x0, x1, x2, x3, a0, a1, a2, a3)
-                + b1 * _mix(pixels, y1, width, x0, x1, x2, x3, a0, a1, a2, a3)
-                + b2 * _mix(pixels, y2, width, x0, x1, x2, x3, a0, a1, a2, a3)
-                + b3 * _mix(pixels, y3, width, x0, x1, x2, x3, a0, a1, a2, a3)
-            )
-
-
-@cpu_function
-def _four_samples(i, size):
-    # Unsigned: a possibly negative index would be wrapped around, which blocks SIMD.
-    last = np.int32(size - 1)
-    before = np.uint32(max(i - np.int32(1), np.int32(0)))
-    after = np.uint32(min(i + np.int32(1), last))
-    beyond = np.uint32(min(i + np.int32(2), last))
-    return before, np.uint32(i), after, beyond
-
-
-@cpu_function
-def _mix(pixels, y, width, x0, x1, x2, x3, a0, a1, a2, a3):
-    start = y * np.uint32(width)
-    return (
-        a0 * pixels[np.uint64(start + x0)]
-        + a1 * pixels[np.uint64(start + x1)]
-        + a2 * pixels[np.uint64(start + x2)]
-        + a3 * pixels[np.uint64(start + x3)]
-    )
+            target[x] = sample(pixels, height, width, np.float32(x) + u[x], np.float32(y) + v[x])
 
 
 @cpu_kernel(parallel=True, fastmath="reassociate")
@@ -198,8 +157,8 @@ def reliability(frame0, warped, flow, out):
             u[PAD + 1 : PAD + 1 + width],
             flow[1, max(y - 1, 0)],
             flow[1, min(y + 1, height - 1)],
-            _RESIDUAL_SCALE,
-            _DIVERGENCE_SCALE,
+            RESIDUAL_SCALE,
+            DIVERGENCE_SCALE,
         )
 
 
@@ -218,78 +177,16 @@ def weighted_median(frame0, reliability, flow, out):
     height, width = frame0.shape
     for line in prange(height):
         y = np.int64(line)  # the index of a parallel loop is unsigned
-        weights = np.empty(_WINDOW * _WINDOW, np.float32)
-        values = np.empty((2, _WINDOW * _WINDOW), np.float32)
+        weights = np.empty(WINDOW * WINDOW, np.float32)
+        values = np.empty((2, WINDOW * WINDOW), np.float32)
         for x in range(width):
-            if _is_near_boundary(flow, y, x):
-                n = _gather_window(weights, values, frame0, reliability, flow, y, x)
+            if is_near_boundary(flow, y, x):
+                n = gather_window(weights, values, frame0, reliability, flow, y, x)
                 for k in range(2):
-                    out[k, y, x] = _weighted_middle(values[k, :n], weights[:n])
+                    out[k, y, x] = weighted_middle(values[k, :n], weights[:n])
             else:
                 for k in range(2):
                     out[k, y, x] = flow[k, y, x]
-
-
-@cpu_function
-def _is_near_boundary(flow, y, x):
-    """Return whether the flow bends sharply along a diagonal, at the pixel or beside it.
-
-    A smooth slope is no boundary. In the middle of a blurred one the flow does not bend either, but
-    it does on both sides.
-    """
-    height, width = flow.shape[1:]
-    reach = min(min(y, height - 1 - y), min(x, width - 1 - x)) // 2
-    reach = min(reach, _REACH)
-    bend = ZERO
-    for sign in range(-1, 2, 2):
-        for shift in range(-reach, reach + 1, max(reach, 1)):
-            row, column = y + shift, x + sign * shift
-            total = ZERO
-            for k in range(2):
-                before = flow[k, row - reach, column - sign * reach]
-                after = flow[k, row + reach, column + sign * reach]
-                total += abs(before + after - TWO * flow[k, row, column])
-            bend = max(bend, total)
-    return bend > _BOUNDARY_BEND
-
-
-@cpu_function
-def _gather_window(weights, values, frame0, reliability, flow, y, x):
-    """Copy the window around a pixel; return the number of its pixels on the image."""
-    height, width = frame0.shape
-    first = max(x - _WINDOW // 2, 0)
-    stop = min(x + _WINDOW // 2 + 1, width)
-    n = 0
-    for row in range(max(y - _WINDOW // 2, 0), min(y + _WINDOW // 2 + 1, height)):
-        end = n + stop - first
-        rows.weigh_samples(
-            weights[n:end],
-            frame0[row, first:stop],
-            reliability[row, first:stop],
-            frame0[y, x],
-            _LIKENESS_SCALE,
-        )
-        rows.copy(values[0, n:end], flow[0, row, first:stop])
-        rows.copy(values[1, n:end], flow[1, row, first:stop])
-        n = end
-    return n
-
-
-@cpu_function
-def _weighted_middle(values, weights):
-    """Return the weighted median of some values, by bisection."""
-    low = values.min()
-    high = values.max()
-    half = HALF * rows.weight_up_to(values, weights, high)
-    if half <= ZERO:
-        return values[values.size // 2]
-    for _ in range(_BISECTIONS):
-        middle = HALF * (low + high)
-        if rows.weight_up_to(values, weights, middle) < half:
-            low = middle
-        else:
-            high = middle
-    return HALF * (low + high)
 
 
 @cpu_function

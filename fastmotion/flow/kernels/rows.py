@@ -25,7 +25,6 @@ from fastmotion.flow.kernels.layout import (
     PAD,
 )
 from fastmotion.flow.kernels.scalar import (
-    HALF,
     ZERO,
     affinity,
     constancy_distance2,
@@ -42,6 +41,7 @@ from fastmotion.flow.kernels.scalar import (
     penalty_weight,
     pull,
     relax_pixel,
+    reliability,
     robust_weight,
     second_difference,
     smaller_eigenvalue,
@@ -429,24 +429,34 @@ def eigenvalues(out, sums):
 
 @cpu_function
 def reliabilities(out, row0, warped, u_left, u_right, v_above, v_below, intensity, divergence):
-    """Write how far each pixel is likely to be seen in both frames.
-
-    The weight falls with the residual and where the flow converges: there something is covered
-    (Sand and Teller 2008, equation 1). ``intensity`` and ``divergence`` are the inverse scales.
-    """
+    """Write how far each pixel is likely to be seen in both frames."""
     for x in range(out.size):
-        residual = intensity * (warped[x] - row0[x])
-        stretch = HALF * (u_right[x] - u_left[x] + v_below[x] - v_above[x])
-        converging = divergence * min(stretch, ZERO)
-        out[x] = affinity(residual * residual) * affinity(converging * converging)
+        out[x] = reliability(
+            warped[x] - row0[x],
+            u_right[x] - u_left[x],
+            v_below[x] - v_above[x],
+            intensity,
+            divergence,
+        )
 
 
 @cpu_function
-def weigh_samples(weights, row, reliability, centre, intensity):
+def weigh_samples(weights, row, reliabilities, centre, intensity):
     """Write the weights of a row's pixels as samples for a pixel of intensity ``centre``."""
     for x in range(weights.size):
         step = intensity * (row[x] - centre)
-        weights[x] = affinity(step * step) * reliability[x]
+        weights[x] = affinity(step * step) * reliabilities[x]
+
+
+@cpu_function
+def smallest_and_largest(values):
+    """Return the smallest and the largest of some values, of which none is NaN."""
+    low = values[0]
+    high = values[0]
+    for k in range(1, values.size):
+        low = min(low, values[k])
+        high = max(high, values[k])
+    return low, high
 
 
 @cpu_function(fastmath="reassociate")

@@ -233,6 +233,19 @@ def affinity(squared):
 
 
 @scalar
+def reliability(residual, stretch_u, stretch_v, intensity, divergence):
+    """Return how far a pixel is likely to be seen in both frames, between 0 and 1.
+
+    The weight falls with the residual and where the flow converges: there something is covered
+    (Sand and Teller 2008, equation 1). The stretches are differences of u, v over two pixels;
+    ``intensity`` and ``divergence`` are the inverse scales.
+    """
+    scaled = intensity * residual
+    converging = divergence * min(HALF * (stretch_u + stretch_v), ZERO)
+    return affinity(scaled * scaled) * affinity(converging * converging)
+
+
+@scalar
 def sort_5(a, b, c, d, e):
     """Return five numbers in ascending order."""
     a, b = min(a, b), max(a, b)
