@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.epipolar.kernels import planar
 from fastmotion.epipolar.kernels.keeping import keep
 from fastmotion.epipolar.kernels.minimal import (
     LANES,
@@ -17,7 +18,19 @@ from fastmotion.epipolar.kernels.minimal import (
     load_samples,
     models_of_samples,
 )
+from fastmotion.epipolar.kernels.polish import polish
+from fastmotion.epipolar.kernels.refinement import refine_all
 from fastmotion.epipolar.kernels.scalar import sampson_terms
+
+__all__ = [
+    "planar",
+    "polish",
+    "refine_all",
+    "sample_models",
+    "score",
+    "search",
+    "squared_distances",
+]
 
 # Matches that are scored at a time; arrays of scored matches are padded to a multiple of it.
 BLOCK = 64
