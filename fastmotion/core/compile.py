@@ -32,7 +32,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numba
@@ -366,19 +366,19 @@ class CudaKernel:
         """Return the kernel configured to run on ``(grid, block[, stream[, shared_bytes]])``."""
         return self.dispatcher[launch]
 
-    def compile_ptx(self, signature: Any, cc: tuple[int, int]) -> str:
-        """Return the PTX of one signature for one compute capability; needs no GPU.
+    def compile_ptx(self, signature: Any, capabilities: Sequence[tuple[int, int]]) -> list[str]:
+        """Return the PTX of one signature for some compute capabilities; needs no GPU.
 
         Parameters
         ----------
         signature : str or numba signature
             Argument types as Numba writes them, as in ``"void(float32[:, ::1], int64)"``.
-        cc : tuple of two ints
-            Compute capability, ``(8, 0)`` for sm_80.
+        capabilities : sequence of tuples of two ints
+            Compute capabilities, ``(8, 0)`` for sm_80.
 
         Returns
         -------
-        str
+        list of str
 
         Raises
         ------
@@ -390,9 +390,11 @@ class CudaKernel:
         if simulator_enabled():
             raise RuntimeError("the CUDA simulator compiles no PTX; unset NUMBA_ENABLE_CUDASIM")
         function = _Translation(_device_form).of(self.py_func)
-        with _compute_capability(cc):
-            ptx, _ = cuda.compile(function, signature, device=False, abi="numba", cc=cc)
-        return ptx
+        with _without_device(capabilities[0]):
+            return [
+                cuda.compile(function, signature, device=False, abi="numba", cc=cc)[0]
+                for cc in capabilities
+            ]
 
     def __reduce__(self) -> str:
         return self.py_func.__qualname__
@@ -474,16 +476,28 @@ def _device_form(dispatcher: Dispatcher, copy: Callable) -> Any:
 
 
 @contextlib.contextmanager
-def _compute_capability(cc: tuple[int, int]) -> Iterator[None]:
-    """Let device functions be compiled for a capability where there is no device to ask."""
-    from numba.cuda import dispatcher
+def _without_device(cc: tuple[int, int]) -> Iterator[None]:
+    """Let one function be compiled for several capabilities where there is no device to ask.
 
-    asked = dispatcher.get_current_device
+    What Numba makes of its source, which takes most of the time, is the same for all of them.
+    """
+    from numba.cuda import compiler, dispatcher
+
+    made: list[Any] = []
+    asked, lowered = dispatcher.get_current_device, compiler._compile_pyfunc_with_fixup
+
+    def lower_once(*args: Any, **options: Any) -> Any:
+        if not made:
+            made.append(lowered(*args, **options))
+        return made[0]
+
     dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=cc)
+    compiler._compile_pyfunc_with_fixup = lower_once
     try:
         yield
     finally:
         dispatcher.get_current_device = asked
+        compiler._compile_pyfunc_with_fixup = lowered
 
 
 def cuda_kernel(

@@ -288,7 +288,7 @@ assert np.prod(grid) > 1
 print(simulator_enabled(), np.abs(on_cpu - on_cuda).max() < 1e-6, on_cuda.any())
 print(resolve_device("cuda"))
 try:
-    cuda.stencil.compile_ptx(cuda.stencil.signatures[0], (8, 0))
+    cuda.stencil.compile_ptx(cuda.stencil.signatures[0], [(8, 0)])
 except RuntimeError as error:
     print("unset NUMBA_ENABLE_CUDASIM" in str(error))
 """,
@@ -310,7 +310,7 @@ from fastmotion.toy.kernels import cuda
 
 kernel = registered_kernels()["fastmotion.toy.kernels.cuda.stencil"]
 for cc in (8, 0), (9, 0):
-    ptx = kernel.compile_ptx(kernel.signatures[0], cc)
+    (ptx,) = kernel.compile_ptx(kernel.signatures[0], [cc])
     print(f".target sm_{cc[0]}{cc[1]}" in ptx, ".entry" in ptx, ".f64" in ptx)
 """,
         path=cuda_copy,

@@ -133,7 +133,7 @@ def draw(seed, below):
     if i < below.size:
         below[i] = draw_below(seed, np.uint64(3), np.uint64(i), np.uint64(77))
 
-ptx = draw.compile_ptx("void(uint64, uint64[::1])", (8, 0))
+ptx = draw.compile_ptx("void(uint64, uint64[::1])", [(8, 0)])[0]
 print(".entry" in ptx, ".f64" in ptx)
 """,
         NUMBA_ENABLE_CUDASIM=None,

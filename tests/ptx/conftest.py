@@ -10,7 +10,7 @@ REPORTS = pytest.StashKey()
 @pytest.fixture(scope="session")
 def reports(request):
     """Return the reports of all CUDA kernels of the package."""
-    found = [report for kernel in gate.package_kernels() for report in gate.inspect(kernel)]
+    found = gate.inspect_all([kernel.name for kernel in gate.package_kernels()])
     request.config.stash[REPORTS] = found
     return found
 

@@ -26,15 +26,15 @@ def shrink_in_float64(image):
         image[i] *= 0.1
 
 
-def make_kernel(func, *signatures, max_registers=None):
-    return CudaKernel(func, signatures=signatures, max_registers=max_registers)
+def make_kernel(func, *signatures, **options):
+    return CudaKernel(func, signatures=signatures, **options)
 
 
 def test_kernels_hold_no_float64_and_do_not_spill(reports):
-    flow = "fastmotion.flow.kernels.cuda."
-    for arch in "sm_80", "sm_90":
-        found = {report.kernel for report in reports if report.arch == arch}
-        assert found >= {flow + name for name in ("_set_up_system", "_relax_colour", "_solve")}
+    kernels = {kernel.name for kernel in gate.package_kernels()}
+    assert len(kernels) > 9
+    for arch in "sm_75", "sm_80", "sm_90", "sm_100":
+        assert {report.kernel for report in reports if report.arch == arch} == kernels
     assert [fault for report in reports for fault in report.faults()] == []
 
 
@@ -68,6 +68,17 @@ def test_gate_finds_spills():
     assert report.spill_loads > 0
     (fault,) = report.faults()
     assert f"_set_up_system spills {report.spill_stores} bytes" in fault
+
+
+def test_gate_passes_spills_that_are_declared():
+    from fastmotion.flow.kernels.cuda import _set_up_system
+
+    options = {"max_registers": 24, "spills": "for the test"}
+    starved = make_kernel(_set_up_system.py_func, *_set_up_system.signatures, **options)
+    (report,) = gate.inspect(starved, SM_80)
+    assert report.spill_stores > 0
+    assert report.faults() == []
+    assert "_set_up_system: for the test" in gate.table([report])
 
 
 def test_gate_counts_shared_memory():
