@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LUMA",
     "Hidden",
     "Interval",
     "InvalidParameterError",
@@ -34,8 +35,15 @@ __all__ = [
     "check_flow",
     "check_image",
     "check_image_pair",
+    "common_span",
+    "common_white",
     "fit_context",
     "import_optional",
+    "require_clip_shape",
+    "require_finite_range",
+    "require_flow_shape",
+    "require_image_shape",
+    "require_real",
     "validate_parameter_constraints",
 ]
 
@@ -56,7 +64,10 @@ _FROM_SKLEARN = {
 MIN_SIZE = 16
 
 # Rec. 601 luma, as OpenCV and most video use; float32 so that float32 images stay float32.
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
+
+# What white is where the dtype tells.
+_WHITE = {"bool": 1, "uint8": 255, "uint16": 65535}
 
 
 def __getattr__(name: str) -> Any:
@@ -128,27 +139,118 @@ def as_real_array(x: ArrayLike, name: str) -> NDArray:
         array = np.asarray(x)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    require_real(array, name)
+    return array
+
+
+# What follows looks at shape and dtype alone, so that arrays on a device are welcome, too.
+
+
+def require_real(array: Any, name: str) -> None:
+    """Raise a TypeError unless an array is of a boolean, integer or floating dtype."""
     if array.dtype.kind not in "buif":
         raise TypeError(
             f"{name} must hold real numbers (bool, integer or float), got dtype {array.dtype}; "
             f"convert it, for example with numpy.asarray(x, dtype=numpy.float32)"
         )
-    return array
+
+
+def require_image_shape(shape: tuple[int, ...], name: str, min_size: int = MIN_SIZE) -> None:
+    """Raise a ValueError unless a shape is that of a gray or RGB image of some size."""
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise ValueError(
+            f"{name} must have shape (height, width), (height, width, 1) or (height, width, 3), "
+            f"got {shape}; pass one frame, gray or RGB, with the channels last"
+        )
+    if min(shape[:2]) < min_size:
+        raise ValueError(
+            f"{name} must be at least {min_size} x {min_size} pixels, got height {shape[0]} "
+            f"and width {shape[1]}; pad or enlarge it"
+        )
+
+
+def common_white(frame0: Any, frame1: Any) -> int | None:
+    """Return the value of white of two frames, or None where their dtypes do not tell.
+
+    Raises
+    ------
+    ValueError
+        Their sizes differ, or their dtypes are of different kinds.
+    """
+    if frame0.shape[:2] != frame1.shape[:2]:
+        raise ValueError(
+            f"frame0 and frame1 must have the same height and width, got {frame0.shape[:2]} and "
+            f"{frame1.shape[:2]}; crop or resize one"
+        )
+    white0, white1 = (_WHITE.get(array.dtype.name) for array in (frame0, frame1))
+    if frame0.dtype.kind != frame1.dtype.kind or white0 != white1:
+        raise ValueError(
+            f"frame0 and frame1 must have dtypes of one range, got {frame0.dtype} and "
+            f"{frame1.dtype}; convert one so that both have the same intensity scale"
+        )
+    return white0
+
+
+def require_clip_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise a ValueError unless a shape is that of a batch of clips."""
+    if len(shape) not in (4, 5) or (len(shape) == 5 and shape[4] not in (1, 3)):
+        raise ValueError(
+            f"{name} must have shape (n_clips, n_frames, height, width) or (n_clips, n_frames, "
+            f"height, width, 1 or 3), got {shape}; for one clip pass clip[numpy.newaxis]"
+        )
+    if shape[0] < 1:
+        raise ValueError(f"{name} must hold at least one clip, got shape {shape}")
+    if shape[1] < 2:
+        raise ValueError(
+            f"{name} must have at least two frames per clip, got {shape[1]}; "
+            "motion is measured between frames"
+        )
+
+
+def require_flow_shape(
+    shape: tuple[int, ...], wanted: tuple[int, int] | None = None, name: str = "flow"
+) -> None:
+    """Raise a ValueError unless a shape is that of a flow field, of a size if it is given."""
+    if (
+        len(shape) != 3
+        or shape[2] != 2
+        or 0 in shape
+        or (wanted is not None and tuple(shape[:2]) != tuple(wanted))
+    ):
+        size = "height, width" if wanted is None else f"{wanted[0]}, {wanted[1]}"
+        raise ValueError(f"{name} must have shape ({size}, 2), got {shape}")
+
+
+def require_finite_range(low: float, high: float, dtype: np.dtype, name: str) -> None:
+    """Raise a ValueError unless the least and the greatest value of an array are finite."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(
+            f"{name} must be finite (and within the range of {dtype}), got values from {low} "
+            f"to {high}; replace them first, for example with numpy.nan_to_num"
+        )
+
+
+def common_span(low: float, high: float, dtype: np.dtype) -> float:
+    """Return what lies between the extremes of two frames that are mapped to [0, 1].
+
+    Raises
+    ------
+    ValueError
+        It overflows the dtype.
+    """
+    span = high - low
+    if span > float(np.finfo(dtype).max):
+        raise ValueError(
+            f"frame0 and frame1 must span less than the range of {np.dtype(dtype)}, got values "
+            f"from {low} to {high}; divide both by a constant"
+        )
+    return span
 
 
 def _as_pixels(image: ArrayLike, name: str, min_size: int) -> NDArray:
     """Return an image as an array whose shape, type and size are right; the values are unseen."""
     array = as_real_array(image, name)
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise ValueError(
-            f"{name} must have shape (height, width), (height, width, 1) or (height, width, 3), "
-            f"got {array.shape}; pass one frame, gray or RGB, with the channels last"
-        )
-    if min(array.shape[:2]) < min_size:
-        raise ValueError(
-            f"{name} must be at least {min_size} x {min_size} pixels, got height {array.shape[0]} "
-            f"and width {array.shape[1]}; pad or enlarge it"
-        )
+    require_image_shape(array.shape, name, min_size)
     return array
 
 
@@ -161,9 +263,9 @@ def _gray(array: NDArray, dtype: type[np.floating], white: float = 1.0) -> NDArr
             plane = array if array.ndim == 2 else array[..., 0]
             return np.divide(plane, dtype(white), out=out, dtype=dtype)
         part = np.empty_like(out)
-        np.multiply(array[..., 0], dtype(_LUMA[0] / white), out=out, dtype=dtype)
+        np.multiply(array[..., 0], dtype(LUMA[0] / white), out=out, dtype=dtype)
         for channel in (1, 2):
-            weight = dtype(_LUMA[channel] / white)
+            weight = dtype(LUMA[channel] / white)
             np.multiply(array[..., channel], weight, out=part, dtype=dtype)
             out += part
     return out
@@ -172,11 +274,7 @@ def _gray(array: NDArray, dtype: type[np.floating], white: float = 1.0) -> NDArr
 def _finite_range(plane: NDArray, name: str) -> tuple[float, float]:
     # The least and the greatest value are NaN if one value is, and infinite if one value is.
     low, high = float(plane.min()), float(plane.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(
-            f"{name} must be finite (and within the range of {plane.dtype}), got values from {low} "
-            f"to {high}; replace them first, for example with numpy.nan_to_num"
-        )
+    require_finite_range(low, high, plane.dtype, name)
     return low, high
 
 
@@ -241,25 +339,10 @@ def check_image_pair(
         or a pixel NaN or infinite.
     """
     arrays = (_as_pixels(frame0, "frame0", min_size), _as_pixels(frame1, "frame1", min_size))
-    if arrays[0].shape[:2] != arrays[1].shape[:2]:
-        raise ValueError(
-            f"frame0 and frame1 must have the same height and width, got {arrays[0].shape[:2]} and "
-            f"{arrays[1].shape[:2]}; crop or resize one"
-        )
-    white0, white1 = (_white(array.dtype) for array in arrays)
-    if arrays[0].dtype.kind != arrays[1].dtype.kind or white0 != white1:
-        raise ValueError(
-            f"frame0 and frame1 must have dtypes of one range, got {arrays[0].dtype} and "
-            f"{arrays[1].dtype}; convert one so that both have the same intensity scale"
-        )
-    if white0 is None or white1 is None:
+    white = common_white(*arrays)
+    if white is None:
         return _to_unit_range(*arrays)
-    return _gray(arrays[0], np.float32, white0), _gray(arrays[1], np.float32, white1)
-
-
-def _white(dtype: np.dtype) -> int | None:
-    """Return the value of white, or None where the dtype does not tell."""
-    return {"bool": 1, "uint8": 255, "uint16": 65535}.get(dtype.name)
+    return _gray(arrays[0], np.float32, white), _gray(arrays[1], np.float32, white)
 
 
 def _to_unit_range(frame0: NDArray, frame1: NDArray) -> tuple[NDArray, NDArray]:
@@ -271,12 +354,7 @@ def _to_unit_range(frame0: NDArray, frame1: NDArray) -> tuple[NDArray, NDArray]:
     low, high = min(ranges[0][0], ranges[1][0]), max(ranges[0][1], ranges[1][1])
     if low == high:
         return np.zeros_like(planes[0], np.float32), np.zeros_like(planes[1], np.float32)
-    span = high - low
-    if span > float(np.finfo(work).max):
-        raise ValueError(
-            f"frame0 and frame1 must span less than the range of {np.dtype(work)}, got values from "
-            f"{low} to {high}; divide both by a constant"
-        )
+    span = common_span(low, high, np.dtype(work))
     for plane in planes:
         plane -= work(low)
         plane /= work(span)
@@ -305,18 +383,7 @@ def check_clips(X: ArrayLike, name: str = "X") -> NDArray:
         The shape is wrong, or a clip has fewer than two frames.
     """
     array = as_real_array(X, name)
-    if array.ndim not in (4, 5) or (array.ndim == 5 and array.shape[4] not in (1, 3)):
-        raise ValueError(
-            f"{name} must have shape (n_clips, n_frames, height, width) or (n_clips, n_frames, "
-            f"height, width, 1 or 3), got {array.shape}; for one clip pass clip[numpy.newaxis]"
-        )
-    if array.shape[0] < 1:
-        raise ValueError(f"{name} must hold at least one clip, got shape {array.shape}")
-    if array.shape[1] < 2:
-        raise ValueError(
-            f"{name} must have at least two frames per clip, got {array.shape[1]}; "
-            "motion is measured between frames"
-        )
+    require_clip_shape(array.shape, name)
     return array
 
 
@@ -347,14 +414,7 @@ def check_flow(
         The shape is wrong or a value NaN or infinite.
     """
     array = as_real_array(flow, name)
-    wanted = "(height, width, 2)" if shape is None else f"({shape[0]}, {shape[1]}, 2)"
-    if (
-        array.ndim != 3
-        or array.shape[2] != 2
-        or array.size == 0
-        or (shape is not None and array.shape[:2] != tuple(shape))
-    ):
-        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    require_flow_shape(array.shape, shape, name)
     with np.errstate(over="ignore"):  # becomes infinite, which is reported below
         array = np.ascontiguousarray(array, dtype=np.float32)
     _finite_range(array, name)
