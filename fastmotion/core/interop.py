@@ -47,14 +47,14 @@ def as_device_array(x: Any, device: Device, dtype: DTypeLike | None = None) -> A
     ValueError
         The array lies on another CUDA device.
     """
-    memory = memory_of(device)
     if not is_cuda_array(x):
-        return memory.put(np.ascontiguousarray(x, dtype))
+        return memory_of(device).put(np.ascontiguousarray(x, dtype))
     if device_index(x) != device.index:
         raise ValueError(
             f"the array lies on cuda:{device_index(x)}, not on {device}; move it there, or pass "
             f"device='cuda:{device_index(x)}'"
         )
+    memory = memory_of(device)
     with memory.current():
         array = _contiguous(_of_numba(x), memory)
         return array if dtype is None else _converted(array, np.dtype(dtype), memory)

@@ -153,6 +153,7 @@ class CudaMemory:
         self.device = device
         self._lock = threading.RLock()
         self._pool: OrderedDict[_Kind, list[Any]] = OrderedDict()
+        self._page_locked: dict[_Kind, list[NDArray]] = {}
         self._constants: OrderedDict[int, tuple[NDArray, Any]] = OrderedDict()
         self._scopes = _Scopes()
 
@@ -249,6 +250,23 @@ class CudaMemory:
             with self.current():
                 fill(out, value)
 
+    def lend_page_locked(self, shape: Shape, dtype: DTypeLike) -> NDArray:
+        """Return an array on the host that the device can reach by itself; not set."""
+        from numba import cuda
+
+        kind = _as_tuple(shape), np.dtype(dtype)
+        with self._lock:
+            waiting = self._page_locked.get(kind)
+            if waiting:
+                return waiting.pop()
+        with self.current():
+            return cuda.pinned_array(*kind)
+
+    def return_page_locked(self, array: NDArray) -> None:
+        """Take such an array back for later."""
+        with self._lock:
+            self._page_locked.setdefault((array.shape, array.dtype), []).append(array)
+
     def budget(self, share: float = 0.5) -> int:
         """Return how many bytes scratch may take: the pool counts as free."""
         with self._lock:
@@ -261,6 +279,7 @@ class CudaMemory:
 
         with self._lock:
             self._pool.clear()
+            self._page_locked.clear()
             self._constants.clear()
         with self.current():
             cuda.synchronize()

@@ -13,6 +13,7 @@ from fastmotion.core.interop import Summary, _Span, as_device_array, like, summa
 from fastmotion.core.kernels import cuda as kernels
 from fastmotion.core.kernels.cuda import block_sum, warp_sum
 from fastmotion.core.memory import CudaMemory, memory_of
+from fastmotion.core.transfer import transfers
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]
 
@@ -196,6 +197,32 @@ def test_results_come_back_as_what_was_given(device):
     assert isinstance(like(there, np.zeros(2)), np.ndarray)
     assert isinstance(like(there, [1, 2]), np.ndarray)
     assert is_cuda_array(like(np.arange(3.0), there))
+
+
+def test_parts_go_up_and_results_come_down(memory, rng):
+    parts = [rng.normal(size=(3, 4)) for _ in range(5)] + [np.empty((0, 4))]
+    outs = [np.full_like(part, np.nan) for part in parts]
+    with memory.scope(), transfers(memory) as moving:
+        coming = [moving.up(part) for part in parts]
+        for part, wait, out in zip(parts, coming, outs):
+            there = wait()
+            np.testing.assert_array_equal(memory.fetch(there), part)
+            moving.down(there, out)
+            memory.fill(there, 1)  # allowed at once
+    for part, out in zip(parts, outs):
+        np.testing.assert_array_equal(out, part)
+    locked = memory.lend_page_locked((3, 4), np.float64)
+    assert locked is not memory.lend_page_locked((3, 4), np.float64)
+    memory.return_page_locked(locked)
+    assert memory.lend_page_locked((3, 4), np.float64) is locked
+
+
+def test_transfers_end_when_the_block_fails(memory):
+    out = np.zeros(3)
+    with pytest.raises(KeyError), memory.scope(), transfers(memory) as moving:
+        moving.down(moving.up(np.arange(3.0))(), out)
+        raise KeyError
+    np.testing.assert_array_equal(out, np.arange(3.0))
 
 
 _LANES = 4 if simulator_enabled() else 32
