@@ -1,4 +1,4 @@
-"""Where the machine code of CPU kernels is kept on disk.
+"""Where the machine code of kernels is kept on disk.
 
 Numba stamps cached code with the kernel's own source file only: after an edit of a helper in
 another file, or an upgrade that touches helpers alone, it runs the old code. Here the code lies in
@@ -29,6 +29,7 @@ import numba
 try:
     # Semi-private: without them there is no cache, which is slow but never wrong.
     from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+    from numba.core.dispatcher import Dispatcher
     from numba.core.sigutils import normalize_signature
 
     _HAS_HOOKS = True
@@ -46,7 +47,7 @@ _KEPT_FOLDERS = 8
 
 
 def enable(dispatcher: Any) -> None:
-    """Let a Numba dispatcher keep its machine code on disk, if caching is possible at all."""
+    """Let a Numba dispatcher, of either target, keep its machine code on disk if it can be."""
     if not _HAS_HOOKS:
         logger.warning("this version of numba offers no cache hooks; every process compiles anew")
         return
@@ -54,7 +55,9 @@ def enable(dispatcher: Any) -> None:
     if not Path(func.__code__.co_filename).resolve().is_relative_to(_PACKAGE):
         return  # its helpers may lie anywhere: no hash could tell when they change
     if cache_dir() is not None:
-        dispatcher._cache = _PackageCache(func)
+        kind = _PackageCache if isinstance(dispatcher, Dispatcher) else _cuda_cache()
+        if kind is not None:
+            dispatcher._cache = kind(func)
 
 
 @functools.cache
@@ -192,14 +195,12 @@ if _HAS_HOOKS:
     class _PackageCacheImpl(CompileResultCacheImpl):
         _locator_classes = [_PackageLocator]
 
-    class _PackageCache(FunctionCache):
+    class _Forgiving:
         """A cache that can fail to help but never fails a call."""
 
-        _impl_class = _PackageCacheImpl
-
-        def load_overload(self, sig: Any, target_context: Any) -> Any:
+        def load_overload(self: Any, sig: Any, target_context: Any) -> Any:
             try:
-                result = super().load_overload(sig, target_context)
+                result = super().load_overload(sig, target_context)  # type: ignore[misc]
             except Exception:
                 logger.info("cached code of %s is unreadable; compiling", self._name, exc_info=True)
                 with contextlib.suppress(OSError):
@@ -210,8 +211,27 @@ if _HAS_HOOKS:
                 return None
             return result
 
-        def save_overload(self, sig: Any, data: Any) -> None:
+        def save_overload(self: Any, sig: Any, data: Any) -> None:
             try:
-                super().save_overload(sig, data)
+                super().save_overload(sig, data)  # type: ignore[misc]
             except Exception:
                 logger.info("the code of %s could not be cached", self._name, exc_info=True)
+
+    class _PackageCache(_Forgiving, FunctionCache):
+        _impl_class = _PackageCacheImpl
+
+    @functools.cache
+    def _cuda_cache() -> Any:
+        """Return the kind of cache for CUDA kernels, or None where numba-cuda has no hooks."""
+        try:
+            from numba.cuda.dispatcher import CUDACache, CUDACacheImpl
+        except ImportError:
+            return None
+
+        class PackageCudaCacheImpl(CUDACacheImpl):
+            _locator_classes = [_PackageLocator]
+
+        class PackageCudaCache(_Forgiving, CUDACache):
+            _impl_class = PackageCudaCacheImpl
+
+        return PackageCudaCache

@@ -9,7 +9,7 @@ Five decorators build all compiled code of the package:
 - `cuda_function`: what threads do with arrays, a part of CUDA kernels only;
 - `cuda_kernel`: a loop nest over arrays on a CUDA device.
 
-All are lazy: nothing is compiled before the first call. CPU kernels are cached on disk, in a folder
+All are lazy: nothing is compiled before the first call. Kernels are cached on disk, in a folder
 named by the hash of all sources of the package, because Numba itself looks at the kernel's own file
 only and would run old machine code after an edit of a helper in another file.
 
@@ -360,7 +360,9 @@ class CudaKernel:
         if simulator_enabled():
             return cuda.jit(_Translation(_python_form, {cuda: _SimulatedCuda()}).of(self.py_func))
         function = _Translation(_device_form).of(self.py_func)
-        return cuda.jit(function, max_registers=self.max_registers)
+        dispatcher = cuda.jit(function, max_registers=self.max_registers)
+        cache.enable(dispatcher)
+        return dispatcher
 
     def __getitem__(self, launch: tuple) -> Any:
         """Return the kernel configured to run on ``(grid, block[, stream[, shared_bytes]])``."""

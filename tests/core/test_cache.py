@@ -190,3 +190,41 @@ def test_functions_of_other_packages_are_not_cached():
 
 def _outside(x):
     return x
+
+
+CUDA_COMPILE = """
+from types import SimpleNamespace as fake
+
+from numba.cuda import codegen, dispatcher
+
+device = fake(compute_capability=(9, 0))
+dispatcher.get_current_device = lambda: device
+codegen.devices = fake(get_context=lambda: fake(device=device))
+codegen.runtime = fake(runtime=fake(get_version=lambda: (12, 9)))
+
+
+def bind(kernel):  # as far as it goes without a driver
+    kernel._codelibrary.get_asm_strs(cc=(9, 0))
+    kernel._codelibrary._finalized = True
+
+
+dispatcher._Kernel.bind = bind
+from fastmotion.core.kernels.cuda import _fill
+
+compiled = _fill.dispatcher.compile(_fill.signatures[0])
+(ptx,) = compiled._codelibrary.get_asm_strs(cc=(9, 0))
+print(sum(_fill.dispatcher._cache_hits.values()), sum(_fill.dispatcher._cache_misses.values()))
+print(hash(ptx))
+"""
+
+
+@pytest.mark.ptx
+def test_cuda_kernels_are_compiled_once_for_all_processes(run_python, tmp_path):
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    settings = {"FASTMOTION_CACHE_DIR": tmp_path, "PYTHONHASHSEED": 0}
+    first = run_python(CUDA_COMPILE, NUMBA_ENABLE_CUDASIM=None, **settings).split()
+    second = run_python(CUDA_COMPILE, NUMBA_ENABLE_CUDASIM=None, **settings).split()
+    assert first[:2] == ["0", "1"]
+    assert second[:2] == ["1", "0"]
+    assert first[2] == second[2]
+    assert list(tmp_path.glob("*/core/kernels/cuda/*.nbc"))
