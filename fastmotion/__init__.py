@@ -8,6 +8,7 @@ temporal kernels over the trajectories of joints, `fastmotion.linear` their leas
 `fastmotion.display` and `fastmotion.datasets` what goes with them.
 """
 
+import functools as _functools
 import importlib as _importlib
 import logging as _logging
 import time as _time
@@ -33,8 +34,14 @@ _LAZY = {
     "trajectory": "fastmotion.trajectory",
 }
 
-# Subpackages that register warm-up calls.
-_FAMILIES = ("flow", "trajectory", "mixture", "hmm", "epipolar")
+# Subpackages that register warm-up calls, and those whose CUDA kernels they launch.
+_FAMILIES = {
+    "flow": ("core", "flow"),
+    "trajectory": ("core", "trajectory"),
+    "mixture": ("core", "em", "mixture"),
+    "hmm": ("core", "em", "hmm"),
+    "epipolar": ("core", "epipolar"),
+}
 
 __all__ = ["__version__", "warmup", *_LAZY]
 
@@ -52,8 +59,8 @@ def __dir__():
     return sorted({*globals(), *__all__})
 
 
-def warmup(families=None):
-    """Compile ahead of the first call, or load from the cache, what estimators run on the CPU.
+def warmup(families=None, *, device="cpu"):
+    """Compile ahead of the first call, or load from the cache, what estimators run on a device.
 
     The compiled code is kept on disk: after one call, for example while a container is built, no
     later process on that machine compiles. Progress is logged to "fastmotion" at level INFO.
@@ -62,6 +69,8 @@ def warmup(families=None):
     ----------
     families : str, iterable of str or None, default=None
         Which families to prepare, such as "flow"; None prepares all.
+    device : {"cpu", "cuda", "cuda:N"}, default="cpu"
+        What to compile for. CUDA kernels are compiled for the GPU that is there.
 
     Returns
     -------
@@ -71,7 +80,9 @@ def warmup(families=None):
     Raises
     ------
     ValueError
-        There is no family of a name.
+        There is no family of a name, or no such device.
+    RuntimeError
+        The device is not available.
 
     Examples
     --------
@@ -79,21 +90,46 @@ def warmup(families=None):
     >>> fastmotion.warmup([])
     {}
     """
+    from fastmotion.core.device import resolve_device
+
     if families is None:
         families = _FAMILIES
     families = (families,) if isinstance(families, str) else tuple(families)
     unknown = [family for family in families if family not in _FAMILIES]
     if unknown:
         raise ValueError(f"families must be of {list(_FAMILIES)}, got {unknown}")
+    device = resolve_device(device)
+    cases = _cpu_cases(families) if device.kind == "cpu" else _cuda_cases(families, device)
     seconds = {}
+    for name, case in cases:
+        start = _time.perf_counter()
+        case()
+        seconds[name] = _time.perf_counter() - start
+        _logging.getLogger(__name__).info("warmed up %s in %.2f s", name, seconds[name])
+    return seconds
+
+
+def _cpu_cases(families):
+    from fastmotion.core.compile import warmup_cases
+
     for family in families:
         _importlib.import_module(f"{__name__}.{family}")
-        from fastmotion.core.compile import warmup_cases
-
         for case in warmup_cases(family):
-            name = f"{family}.{case.__name__}"
-            start = _time.perf_counter()
-            case()
-            seconds[name] = _time.perf_counter() - start
-            _logging.getLogger(__name__).info("warmed up %s in %.2f s", name, seconds[name])
-    return seconds
+            yield f"{family}.{case.__name__}", case
+
+
+def _cuda_cases(families, device):
+    from fastmotion.core.compile import CudaKernel, registered_kernels
+    from fastmotion.core.memory import memory_of
+
+    def compile_all(package):
+        with memory_of(device).current():
+            for name, kernel in registered_kernels().items():
+                if name.startswith(f"{package}.") and isinstance(kernel, CudaKernel):
+                    kernel.compile()
+
+    packages = dict.fromkeys(package for family in families for package in _FAMILIES[family])
+    for part in packages:
+        package = f"{__name__}.{part}.kernels"
+        _importlib.import_module(f"{package}.cuda")
+        yield f"{part}.kernels", _functools.partial(compile_all, package)

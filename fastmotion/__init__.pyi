@@ -18,4 +18,6 @@ from fastmotion.core.memory import free_memory as free_memory
 
 __version__: str
 
-def warmup(families: str | Iterable[str] | None = None) -> dict[str, float]: ...
+def warmup(
+    families: str | Iterable[str] | None = None, *, device: str = "cpu"
+) -> dict[str, float]: ...

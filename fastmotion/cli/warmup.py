@@ -11,14 +11,16 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Any) -> None:
     """Declare the command and its arguments."""
-    commands.add_parser(
+    parser = commands.add_parser(
         "warmup",
         help="compile all functions into the cache, so that later programs start at once",
         description=(
-            "Compile all functions for this machine's CPU and keep the machine code on disk. "
-            "Programs that use fastmotion then start without a pause."
+            "Compile all functions for this machine's CPU, or its GPU, and keep the machine code on "
+            "disk. Programs that use fastmotion then start without a pause."
         ),
-    ).set_defaults(run=run)
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -26,5 +28,5 @@ def run(args: argparse.Namespace) -> None:
     import fastmotion
 
     start = perf_counter()
-    fastmotion.warmup()
+    fastmotion.warmup(device=args.device)
     print(f"Ready in {perf_counter() - start:.1f} s.")

@@ -368,6 +368,12 @@ class CudaKernel:
         """Return the kernel configured to run on ``(grid, block[, stream[, shared_bytes]])``."""
         return self.dispatcher[launch]
 
+    def compile(self) -> None:
+        """Compile for the current device, or load, what the kernel is launched with."""
+        if not simulator_enabled():
+            for signature in self.signatures:
+                self.dispatcher.compile(signature)
+
     def compile_ptx(self, signature: Any, capabilities: Sequence[tuple[int, int]]) -> list[str]:
         """Return the PTX of one signature for some compute capabilities; needs no GPU.
 

@@ -33,7 +33,7 @@ def get_versions() -> dict[str, str]:
         "CPUs": str(os.cpu_count()),
         "threads": f"{n_threads} ({numba.threading_layer()})",
         "cache": str(folder) if folder is not None else "off",
-        "CUDA": "available" if reason is None else f"not available: {reason}",
+        "CUDA": _cuda_devices() if reason is None else f"not available: {reason}",
     }
 
 
@@ -49,6 +49,19 @@ def show_versions() -> None:
     """
     for name, value in get_versions().items():
         sys.stdout.write(f"{name}: {value}\n")
+
+
+def _cuda_devices() -> str:
+    """Return the names of the CUDA devices, and of what they are capable."""
+    from numba import cuda
+
+    found = []
+    for index, gpu in enumerate(cuda.gpus):
+        name = getattr(gpu, "name", "simulated")
+        name = name.decode() if isinstance(name, bytes) else name
+        major, minor = gpu.compute_capability
+        found.append(f"cuda:{index} {name} (compute capability {major}.{minor})")
+    return ", ".join(found)
 
 
 def _version(package: str) -> str:

@@ -104,7 +104,8 @@ def test_info(capsys):
 
 def test_warmup(monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(fastmotion, "warmup", lambda: calls.append("called"), raising=False)
+    monkeypatch.setattr(fastmotion, "warmup", lambda device: calls.append(device), raising=False)
     assert main(["warmup"]) == 0
-    assert calls == ["called"]
+    assert main(["warmup", "--device", "cuda:1"]) == 0
+    assert calls == ["cpu", "cuda:1"]
     assert capsys.readouterr().out.startswith("Ready in ")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numba import cuda, float32, float64, void
 
-from fastmotion import free_memory
-from fastmotion.core.compile import cpu_function, cuda_kernel, simulator_enabled
+from fastmotion import free_memory, show_versions, warmup
+from fastmotion.core.compile import CudaKernel, cpu_function, cuda_kernel, simulator_enabled
 from fastmotion.core.device import Device, is_cuda_array, resolve_device, to_device, to_host
 from fastmotion.core.interop import Summary, _Span, as_device_array, like, summarise
 from fastmotion.core.kernels import cuda as kernels
@@ -223,6 +223,20 @@ def test_transfers_end_when_the_block_fails(memory):
         moving.down(moving.up(np.arange(3.0))(), out)
         raise KeyError
     np.testing.assert_array_equal(out, np.arange(3.0))
+
+
+def test_warmup_compiles_the_kernels_of_the_families_asked_for(device, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(CudaKernel, "compile", lambda kernel: compiled.append(kernel.name))
+    seconds = warmup("flow", device="cuda")
+    assert list(seconds) == ["core.kernels", "flow.kernels"]
+    assert "fastmotion.core.kernels.cuda._fill" in compiled
+    assert {name.split(".")[1] for name in compiled} == {"core", "flow"}
+
+
+def test_show_versions_names_the_devices(device, capsys):
+    show_versions()
+    assert "CUDA: cuda:0 " in capsys.readouterr().out
 
 
 _LANES = 4 if simulator_enabled() else 32
