@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
         "warmup",
         help="compile all functions into the cache, so that later programs start at once",
         description=(
-            "Compile all functions for this machine's CPU, or its GPU, and keep the machine code on "
+            "Compile all functions for the CPU or GPU of this machine and keep the code on "
             "disk. Programs that use fastmotion then start without a pause."
         ),
     )

@@ -168,15 +168,13 @@ class CudaMemory:
                 yield
         finally:
             scopes.advice.pop()
-            self._give_back(scopes.taken.pop())
+            self.give_back(*scopes.taken.pop())
 
     def empty(self, shape: Shape, dtype: DTypeLike = np.float32) -> Any:
         """Return an array that is not set: one of the pool if there is one of its kind."""
         if not self._scopes.taken:
             return self.new(shape, dtype)
-        array = self._from_pool(_as_tuple(shape), np.dtype(dtype))
-        if array is None:
-            array = self.new(shape, dtype)
+        array = self.lend(shape, dtype)
         self._scopes.taken[-1].append(array)
         return array
 
@@ -204,6 +202,25 @@ class CudaMemory:
                 if not _is_out_of_memory(error):
                     raise
                 raise MemoryError(self._shortage(shape, dtype)) from error
+
+    def lend(self, shape: Shape, dtype: DTypeLike) -> Any:
+        """Return an array that is not set, good until it is given back."""
+        kind = _as_tuple(shape), np.dtype(dtype)
+        with self._lock:
+            waiting = self._pool.get(kind)
+            if waiting:
+                return waiting.pop()
+        return self.new(*kind)
+
+    def give_back(self, *arrays: Any) -> None:
+        """Take arrays back for later."""
+        with self._lock:
+            for array in arrays:
+                kind = tuple(array.shape), array.dtype
+                self._pool.setdefault(kind, []).append(array)
+                self._pool.move_to_end(kind)
+            while len(self._pool) > _MAX_KINDS:
+                self._pool.popitem(last=False)
 
     def put(self, array: Any) -> Any:
         """Return an array on this device: itself, or a copy in memory of the scope."""
@@ -299,20 +316,6 @@ class CudaMemory:
         with self.current():
             free, total = cuda.current_context().get_memory_info()
         return free, total
-
-    def _from_pool(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        with self._lock:
-            waiting = self._pool.get((shape, dtype))
-            return waiting.pop() if waiting else None
-
-    def _give_back(self, arrays: list[Any]) -> None:
-        with self._lock:
-            for array in arrays:
-                kind = tuple(array.shape), array.dtype
-                self._pool.setdefault(kind, []).append(array)
-                self._pool.move_to_end(kind)
-            while len(self._pool) > _MAX_KINDS:
-                self._pool.popitem(last=False)
 
     def _shortage(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         free, total = self._free_and_total()

@@ -8,10 +8,10 @@ the way, which the device reads and writes by itself.
 from __future__ import annotations
 
 import functools
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,8 +22,8 @@ from fastmotion.core.memory import CudaMemory, Memory
 
 __all__ = ["Transfers", "transfers"]
 
-# Results that may be on their way at once: one is written while another one comes down.
-_MOST_DOWN = 2
+# Parts on their way, each way: one is worked on while another one moves.
+_MOST = 2
 
 
 class Transfers(Protocol):
@@ -32,8 +32,8 @@ class Transfers(Protocol):
     def up(self, array: NDArray) -> Callable[[], Any]:
         """Start to copy an array to the device; call what is returned for it.
 
-        Kernels that are launched after that call find the copy there. It lives as long as the
-        scope of the device's memory.
+        Kernels that are launched after that call find the copy there. It is good for those that
+        are launched before the next array but one starts to go up.
         """
 
     def down(self, array: Any, out: NDArray) -> None:
@@ -59,58 +59,71 @@ class _CudaTransfers:
     def __init__(self, memory: CudaMemory) -> None:
         self._memory = memory
         self._upwards, self._downwards = _streams(memory.device.index)
-        self._sent: list[tuple[Any, NDArray]] = []
-        self._coming: deque[tuple[Any, NDArray, Any, NDArray]] = deque()
-        self._spare: list[Any] = []
+        self._sent: deque[_Moving] = deque()
+        self._coming: deque[tuple[_Moving, NDArray]] = deque()
 
     def up(self, array: NDArray) -> Callable[[], Any]:
-        locked = self._memory.lend_page_locked(array.shape, array.dtype)
-        np.copyto(locked, array)
-        there = self._memory.empty(array.shape, array.dtype)
+        if len(self._sent) >= _MOST:
+            self._sent.popleft().give_back(self._memory)
+        moving = _Moving.of(self._memory, array)
+        np.copyto(moving.on_host, array)
         # Kernels that were launched before may still use this memory.
         _record().wait(self._upwards)
         if array.size:
-            there.copy_to_device(locked, stream=self._upwards)
-        arrived = _record(self._upwards)
-        self._sent.append((arrived, locked))
+            moving.on_device.copy_to_device(moving.on_host, stream=self._upwards)
+        arrived = moving.arrived = _record(self._upwards)
+        self._sent.append(moving)
 
         def wait() -> Any:
             arrived.wait()
-            return there
+            return moving.on_device
 
         return wait
 
     def down(self, array: Any, out: NDArray) -> None:
-        while len(self._coming) >= _MOST_DOWN:
+        if len(self._coming) >= _MOST:
             self._take_in()
-        locked = self._memory.lend_page_locked(out.shape, array.dtype)
-        copy = self._like(array)
-        self._memory.copy(array, copy)
+        moving = _Moving.of(self._memory, array)
+        self._memory.copy(array, moving.on_device)
         _record().wait(self._downwards)
-        if math.prod(out.shape):
-            copy.copy_to_host(locked, stream=self._downwards)
-        self._coming.append((_record(self._downwards), locked, copy, out))
+        if out.size:
+            moving.on_device.copy_to_host(moving.on_host, stream=self._downwards)
+        moving.arrived = _record(self._downwards)
+        self._coming.append((moving, out))
 
     def _take_in(self) -> None:
-        arrived, locked, copy, out = self._coming.popleft()
-        arrived.synchronize()
-        np.copyto(out, locked)
-        self._memory.return_page_locked(locked)
-        self._spare.append(copy)
-
-    def _like(self, array: Any) -> Any:
-        for i, spare in enumerate(self._spare):
-            if tuple(spare.shape) == tuple(array.shape) and spare.dtype == array.dtype:
-                return self._spare.pop(i)
-        return self._memory.empty(tuple(array.shape), array.dtype)
+        moving, out = self._coming.popleft()
+        moving.arrived.synchronize()
+        np.copyto(out, moving.on_host)
+        moving.give_back(self._memory)
 
     def end(self) -> None:
         """Wait for all that is on its way."""
         while self._coming:
             self._take_in()
-        for arrived, locked in self._sent:
-            arrived.synchronize()
-            self._memory.return_page_locked(locked)
+        while self._sent:
+            self._sent.popleft().give_back(self._memory)
+
+
+@dataclass
+class _Moving:
+    """A part on its way: where it comes from, where it goes, and the event of its arrival."""
+
+    on_host: NDArray
+    on_device: Any
+    arrived: Any = None
+
+    @classmethod
+    def of(cls, memory: CudaMemory, array: Any) -> _Moving:
+        """Return room for a part like an array."""
+        kind = tuple(array.shape), array.dtype
+        return cls(memory.lend_page_locked(*kind), memory.lend(*kind))
+
+    def give_back(self, memory: CudaMemory) -> None:
+        """Give the room back once the part has arrived."""
+        self.arrived.synchronize()
+        memory.return_page_locked(self.on_host)
+        memory.give_back(self.on_device)
 
 
 @functools.cache
@@ -149,7 +162,7 @@ def transfers(memory: Memory) -> Iterator[Transfers]:
     Parameters
     ----------
     memory : Memory
-        Of the device; a scope of it must be open.
+        Of the device, which must be the current one: inside of a scope of it.
 
     Yields
     ------

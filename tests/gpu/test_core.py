@@ -203,18 +203,23 @@ def test_parts_go_up_and_results_come_down(memory, rng):
     parts = [rng.normal(size=(3, 4)) for _ in range(5)] + [np.empty((0, 4))]
     outs = [np.full_like(part, np.nan) for part in parts]
     with memory.scope(), transfers(memory) as moving:
-        coming = [moving.up(part) for part in parts]
-        for part, wait, out in zip(parts, coming, outs):
-            there = wait()
-            np.testing.assert_array_equal(memory.fetch(there), part)
-            moving.down(there, out)
-            memory.fill(there, 1)  # allowed at once
+        wait = moving.up(parts[0])
+        for part, coming, out in zip(parts, [*parts[1:], parts[0]], outs):
+            there, wait = wait(), moving.up(coming)
+            with memory.scope():  # what is on its way belongs to no scope
+                np.testing.assert_array_equal(memory.fetch(there), part)
+                moving.down(there, out)
+                memory.fill(there, 1)  # allowed at once
     for part, out in zip(parts, outs):
         np.testing.assert_array_equal(out, part)
+    assert sum(map(len, memory._page_locked.values())) <= 5  # however many parts there are
     locked = memory.lend_page_locked((3, 4), np.float64)
     assert locked is not memory.lend_page_locked((3, 4), np.float64)
     memory.return_page_locked(locked)
     assert memory.lend_page_locked((3, 4), np.float64) is locked
+    there = memory.lend(3, np.float32)
+    memory.give_back(there)
+    assert memory.lend(3, np.float32) is there
 
 
 def test_transfers_end_when_the_block_fails(memory):
