@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmotion.core.device import Device, resolve_device
-from fastmotion.core.parallel import thread_map
+from fastmotion.core.device import Device, is_cuda_array, resolve_device, to_host
+from fastmotion.core.interop import like
+from fastmotion.core.memory import memory_of
 from fastmotion.core.random import new_seed
 from fastmotion.core.validation import Interval, StrOptions, fit_context
 from fastmotion.em.fitted import unchanged_by_errors
-from fastmotion.epipolar.checks import check_matches
+from fastmotion.epipolar.checks import check_device_matches, check_matches
+from fastmotion.epipolar.launching import Kernels, kernels_of
 from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
 from fastmotion.epipolar.ransac import mean_gain
 from fastmotion.linear._checks import as_finite
@@ -92,7 +95,8 @@ class TwoViewEstimator(BaseEstimator):
         Parameters
         ----------
         X : array_like of shape (n_matches, 4), or (n_matches, 2) with ``y``
-            Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1.
+            Rows ``x1 y1 x2 y2`` in pixels, or the points of image 1. Matches that lie on a CUDA
+            device are copied to the host once, where checks and the algebra of models are done.
         y : array_like of shape (n_matches, 2), default=None
             The points of image 2.
         sample_weight : array_like of shape (n_matches,), default=None
@@ -120,11 +124,11 @@ class TwoViewEstimator(BaseEstimator):
         DegenerateMatchesWarning
             The matches leave the model undetermined: ``degeneracy_`` says why.
         """
-        with unchanged_by_errors(self):
-            device = str(resolve_device(self.device, X))
-            self._fit(
-                X, y, sample_weight, quality, new_seed(self.random_state), self.n_jobs, device
-            )
+        device = resolve_device(self.device, X, y)
+        given = _where_checked(device, X, y, sample_weight, quality)
+        with unchanged_by_errors(self), kernels_of(device) as kernels:
+            seed = new_seed(self.random_state)
+            self._fit(*given, seed=seed, n_jobs=self.n_jobs, kernels=kernels)
         if self.degeneracy_ != "none":
             reason = self._describe(self.degeneracy_)
             warnings.warn(reason, DegenerateMatchesWarning, stacklevel=_CALLER)
@@ -138,6 +142,8 @@ class TwoViewEstimator(BaseEstimator):
         quality: Sequence[ArrayLike | None] | None = None,
     ) -> list[Self | FailedFit]:
         """Estimate the models of many pairs of images, in parallel.
+
+        On a CUDA device the kernels serve many pairs in one launch.
 
         Parameters
         ----------
@@ -165,23 +171,24 @@ class TwoViewEstimator(BaseEstimator):
             The matches of some pairs leave the model undetermined.
         """
         self._validate_params()
-        device = str(resolve_device(self.device))
+        device = resolve_device(self.device, *matches)
         weights = _one_each(sample_weight, len(matches), "sample_weight")
         qualities = _one_each(quality, len(matches), "quality")
         pairs = [
-            (clone(self), *pair, new_seed(self.random_state))
-            for pair in zip(matches, weights, qualities)
+            (clone(self), _where_checked(device, X, None, *others), new_seed(self.random_state))
+            for X, *others in zip(matches, weights, qualities)
         ]
+        with kernels_of(device) as kernels:
 
-        def work(pair: Any) -> Self | FailedFit:
-            model, X, weight, ranks, seed = pair
-            try:
-                model._fit(X, None, weight, ranks, seed, 1, device)
-            except (TypeError, ValueError) as error:
-                return FailedFit(str(error))
-            return model
+            def work(pair: Any) -> Self | FailedFit:
+                model, given, seed = pair
+                try:
+                    model._fit(*given, seed=seed, n_jobs=1, kernels=kernels)
+                except (TypeError, ValueError) as error:
+                    return FailedFit(str(error))
+                return model
 
-        fits = thread_map(work, pairs, n_jobs=self.n_jobs)
+            fits = kernels.map(work, pairs, n_jobs=self.n_jobs)
         vague = [
             i
             for i, fit in enumerate(fits)
@@ -208,10 +215,18 @@ class TwoViewEstimator(BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_matches,), bool
+        ndarray or CUDA array of shape (n_matches,), bool
+            On the device and of the library of ``X``.
         """
-        distances = self.score_samples(X, y)
-        return distances <= self.residual_threshold_
+        check_is_fitted(self)
+        device = resolve_device(self.device, X, y)
+        if not _is_on(device, X):
+            return self.score_samples(X, y) <= self.residual_threshold_
+        with kernels_of(device) as kernels:
+            distances = self._distances_on_device(X, y, kernels)
+            is_inlier = memory_of(device).new(len(distances), np.bool_)
+            kernels.fundamental.find_within(distances, self.residual_threshold_, is_inlier)
+            return like(is_inlier, X)
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the Sampson distances of matches.
@@ -223,16 +238,20 @@ class TwoViewEstimator(BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_matches,), float64
-            Pixels; NaN for matches that ``nan_policy="omit"`` leaves out.
+        ndarray or CUDA array of shape (n_matches,), float64
+            Pixels, on the device and of the library of ``X``; NaN for matches that
+            ``nan_policy="omit"`` leaves out.
         """
         check_is_fitted(self)
-        matches, is_valid = check_matches(X, y, nan_policy=self.nan_policy)
-        if (2 if y is not None else 4) == self.n_features_in_:
-            validate_data(self, X, reset=False, skip_check_array=True)  # names
-        distances = np.full(len(is_valid), np.nan)
-        distances[is_valid] = self._distances(matches)
-        return distances
+        device = resolve_device(self.device, X, y)
+        with kernels_of(device) as kernels:
+            if _is_on(device, X):
+                return like(self._distances_on_device(X, y, kernels), X)
+            matches, is_valid = check_matches(X, y, nan_policy=self.nan_policy)
+            self._check_names(X, y)
+            distances = np.full(len(is_valid), np.nan)
+            distances[is_valid] = self._distances(matches, kernels)
+            return distances
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Return the mean gain of matches, as ``score_``.
@@ -252,11 +271,21 @@ class TwoViewEstimator(BaseEstimator):
         ValueError
             There is no match, or none that is finite.
         """
-        distances = self.score_samples(X, y)
-        distances = distances[~np.isnan(distances)]
-        if not len(distances):
+        check_is_fitted(self)
+        device = resolve_device(self.device, X, y)
+        if _is_on(device, X):
+            with kernels_of(device) as kernels:
+                found = self._distances_on_device(X, y, kernels)
+                total, n = kernels.fundamental.sum_gains(found, self.residual_threshold_)
+                gain = total / n if n else math.nan
+        else:
+            distances = self.score_samples(X, y)
+            distances = distances[~np.isnan(distances)]
+            n = len(distances)
+            gain = mean_gain(distances, self.residual_threshold_) if n else math.nan
+        if not n:
             raise ValueError("X must hold at least one match that is finite, got none")
-        return mean_gain(distances, self.residual_threshold_)
+        return gain
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -269,12 +298,18 @@ class TwoViewEstimator(BaseEstimator):
         """The fewest matches that a fit takes."""
 
     @abstractmethod
-    def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
+    def _estimate(
+        self, data: MatchData, seed: np.uint64, n_jobs: int | None, kernels: Kernels
+    ) -> None:
         """Set the model, ``residual_threshold_`` and what else comes with it."""
 
     @abstractmethod
-    def _distances(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _distances(self, matches: NDArray[np.float64], kernels: Kernels) -> NDArray[np.float64]:
         """Return the Sampson distances of matches, pixels."""
+
+    @abstractmethod
+    def _set_distances(self, matches: Any, distances: Any, kernels: Kernels) -> None:
+        """Set a device array to the Sampson distances of one of matches; NaN if out of range."""
 
     @abstractmethod
     def _describe(self, degeneracy: str) -> str:
@@ -286,25 +321,33 @@ class TwoViewEstimator(BaseEstimator):
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
         quality: ArrayLike | None,
+        *,
         seed: np.uint64,
         n_jobs: int | None,
-        device: str,
+        kernels: Kernels,
     ) -> None:
         """Fit without a warning."""
-        if device != "cpu":
-            raise RuntimeError(
-                "two-view geometry runs on the CPU in this version; pass device='cpu' and host "
-                "arrays"
-            )
-        self.device_ = device
+        self.device_ = str(kernels.device)
         data = self._check(X, y, sample_weight, quality)
-        self._estimate(data, seed, n_jobs)
-        distances = self._distances(data.given)
+        self._estimate(data, seed, n_jobs, kernels)
+        distances = self._distances(data.given, kernels)
         self.inlier_mask_ = np.zeros(len(data.is_valid), bool)
         self.inlier_mask_[data.is_valid] = distances <= self.residual_threshold_
         self.n_inliers_ = int(np.count_nonzero(self.inlier_mask_))
         self.score_ = mean_gain(distances, self.residual_threshold_)
         validate_data(self, X, skip_check_array=True)  # names and number of features
+
+    def _distances_on_device(self, X: Any, y: Any, kernels: Kernels) -> Any:
+        """Return the distances of matches on a device, there."""
+        matches = check_device_matches(X, y, kernels.device, nan_policy=self.nan_policy)
+        self._check_names(X, y)
+        distances = memory_of(kernels.device).new(len(matches), np.float64)
+        self._set_distances(matches, distances, kernels)
+        return distances
+
+    def _check_names(self, X: Any, y: Any) -> None:
+        if (2 if y is not None else 4) == self.n_features_in_:
+            validate_data(self, X, reset=False, skip_check_array=True)
 
     def _check(
         self,
@@ -334,6 +377,16 @@ class TwoViewEstimator(BaseEstimator):
         return MatchData(
             matches, weight / weight.mean(), quality is not None, given, is_valid, order
         )
+
+
+def _is_on(device: Device, X: Any) -> bool:
+    """Return whether matches lie on the CUDA device that works on them."""
+    return device.kind == "cuda" and is_cuda_array(X)
+
+
+def _where_checked(device: Device, *given: Any) -> tuple[Any, ...]:
+    """Return what a fit is given, from a CUDA device that fits as host arrays."""
+    return tuple(to_host(x) if _is_on(device, x) else x for x in given)
 
 
 def _of_valid(values: ArrayLike, is_valid: NDArray[np.bool_], name: str) -> NDArray:

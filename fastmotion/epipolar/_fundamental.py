@@ -18,6 +18,7 @@ from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import plane_of, undetermined
 from fastmotion.epipolar.estimation import eight_point, seven_point
 from fastmotion.epipolar.kernels.scalar import N_FREE
+from fastmotion.epipolar.launching import Kernels
 from fastmotion.epipolar.problem import sampson_distances
 from fastmotion.epipolar.robust import (
     LARGEST_DEVIATION,
@@ -80,8 +81,9 @@ class FundamentalMatrix(TwoViewEstimator):
     n_jobs : int or None, default=None
         Threads; they do not change results.
     device : str or None, default=None
-        Where to compute: "cpu", "auto", or None for the setting of `fastmotion.config_context`.
-        Fundamental matrices are fitted on the CPU in this version; "cuda" is an error that says so.
+        Where to compute: "cpu", "cuda", "cuda:N", "auto", or None for the setting of
+        `fastmotion.config_context`. On a CUDA device `fit_batch` gains most: one pair of images is
+        little work for it.
 
     Attributes
     ----------
@@ -286,8 +288,11 @@ class FundamentalMatrix(TwoViewEstimator):
         )
         return 8 if by_eight else 7
 
-    def _distances(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
-        return sampson_distances(self.F_, matches)
+    def _distances(self, matches: NDArray[np.float64], kernels: Kernels) -> NDArray[np.float64]:
+        return sampson_distances(self.F_, matches, kernels)
+
+    def _set_distances(self, matches: Any, distances: Any, kernels: Kernels) -> None:
+        kernels.fundamental.set_distances(self.F_.ravel(), matches, distances)
 
     def _describe(self, degeneracy: str) -> str:
         reason = _DEGENERATE.get(degeneracy, "their covariance is singular to rounding")
@@ -297,21 +302,24 @@ class FundamentalMatrix(TwoViewEstimator):
             "Homography"
         )
 
-    def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
+    def _estimate(
+        self, data: MatchData, seed: np.uint64, n_jobs: int | None, kernels: Kernels
+    ) -> None:
         self.__dict__.pop("covariance_", None)
         rng = np.random.default_rng(int(seed))
         centred = CentredMatches.of_pixels(data.matches, data.weight, rng)
         found: RobustFit | None = None
         self.n_trials_ = 0
         if self.method in ("ransac", "lmeds"):
-            found, self.n_trials_ = self._fit_robust(data, centred, seed, rng, n_jobs)
+            settings = self._settings(seed, n_jobs, kernels)
+            found, self.n_trials_ = self._fit_robust(data, centred, rng, settings)
         if found is None:
-            found = self._fit_all(data, centred)
+            found = self._fit_all(data, centred, kernels)
         self.F_ = found.F
         self.noise_scale_ = found.noise_scale
         self.residual_threshold_ = found.threshold
         self.epipoles_ = _epipoles(found.F, 1 / centred.scale)
-        self.degeneracy_ = self._judge(data, centred, found, seed)
+        self.degeneracy_ = self._judge(data, centred, found, seed, kernels)
         self.weights_ = np.zeros(len(data.is_valid))
         self.weights_[np.flatnonzero(data.is_valid)[data.order]] = found.probability
         # For the covariance, should it be asked for; a copy, as the caller may reuse his array.
@@ -322,15 +330,8 @@ class FundamentalMatrix(TwoViewEstimator):
             "probability": found.probability[has_say],
         }
 
-    def _fit_robust(
-        self,
-        data: MatchData,
-        matches: CentredMatches,
-        seed: np.uint64,
-        rng: np.random.Generator,
-        n_jobs: int | None,
-    ) -> tuple[RobustFit | None, int]:
-        settings = RobustSettings(
+    def _settings(self, seed: np.uint64, n_jobs: int | None, kernels: Kernels) -> RobustSettings:
+        return RobustSettings(
             sample_size=_SAMPLE_SIZES[self.minimal],
             confidence=self.confidence,
             max_trials=self.max_trials,
@@ -339,18 +340,27 @@ class FundamentalMatrix(TwoViewEstimator):
             takes_median=self.method == "lmeds",
             seed=seed,
             n_jobs=n_jobs,
+            kernels=kernels,
         )
+
+    def _fit_robust(
+        self,
+        data: MatchData,
+        matches: CentredMatches,
+        rng: np.random.Generator,
+        settings: RobustSettings,
+    ) -> tuple[RobustFit | None, int]:
         threshold = None if self.residual_threshold == "auto" else float(self.residual_threshold)
         return fit_robust(matches, threshold, settings, rng, is_progressive=data.has_quality)
 
-    def _fit_all(self, data: MatchData, matches: CentredMatches) -> RobustFit:
+    def _fit_all(self, data: MatchData, matches: CentredMatches, kernels: Kernels) -> RobustFit:
         """Return the linear fit to all matches."""
         if self.method == "eight_point":
             candidates = eight_point(data.matches, data.weight)[None]
         else:
             candidates = seven_point(data.matches, data.weight)
-        F = min(candidates, key=lambda candidate: _noise(candidate, data))
-        noise = _noise(F, data)
+        F = min(candidates, key=lambda candidate: _noise(candidate, data, kernels))
+        noise = _noise(F, data, kernels)
         threshold = self.residual_threshold
         if threshold == "auto" or self.method == "lmeds":
             threshold = LARGEST_DEVIATION * max(noise, _LEAST_NOISE / matches.scale)
@@ -358,7 +368,12 @@ class FundamentalMatrix(TwoViewEstimator):
         return RobustFit(F, probability, noise, float(threshold))
 
     def _judge(
-        self, data: MatchData, matches: CentredMatches, found: RobustFit, seed: np.uint64
+        self,
+        data: MatchData,
+        matches: CentredMatches,
+        found: RobustFit,
+        seed: np.uint64,
+        kernels: Kernels,
     ) -> str:
         """Return what leaves the matrix undetermined."""
         if self.degeneracy == "ignore":
@@ -367,16 +382,16 @@ class FundamentalMatrix(TwoViewEstimator):
         if self.method == "seven_point" and len(data.matches) > 7:
             # Of many matches it fits them worse than need be.
             F = eight_point(data.matches, data.weight)
-            noise = _noise(F, data)
+            noise = _noise(F, data, kernels)
         noise = max(noise, _LEAST_NOISE / matches.scale)
-        plane = plane_of(matches, F, noise, seed) if found.may_be_planar else None
-        distances = sampson_distances(F, data.matches)
+        plane = plane_of(matches, F, noise, seed, kernels) if found.may_be_planar else None
+        distances = sampson_distances(F, data.matches, kernels)
         return undetermined(data.matches, distances, found.probability, noise, plane)
 
 
-def _noise(F: NDArray[np.float64], data: MatchData) -> float:
+def _noise(F: NDArray[np.float64], data: MatchData, kernels: Kernels) -> float:
     """Return the standard deviation of the distances from F, which was fitted to all matches."""
-    square = float(data.weight @ sampson_distances(F, data.matches) ** 2)
+    square = float(data.weight @ sampson_distances(F, data.matches, kernels) ** 2)
     return math.sqrt(square / max(len(data.matches) - N_FREE, 1))
 
 

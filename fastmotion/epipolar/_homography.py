@@ -14,6 +14,7 @@ from fastmotion.core.validation import StrOptions
 from fastmotion.epipolar import planes
 from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
 from fastmotion.epipolar.checks import check_points
+from fastmotion.epipolar.launching import Kernels
 from fastmotion.epipolar.planar_fit import (
     COARSE,
     SAMPLE_SIZE,
@@ -91,8 +92,9 @@ class Homography(TwoViewEstimator):
     n_jobs : int or None, default=None
         Threads; they do not change results.
     device : str or None, default=None
-        Where to compute: "cpu", "auto", or None for the setting of `fastmotion.config_context`.
-        Homographies are fitted on the CPU in this version; "cuda" is an error that says so.
+        Where to compute: "auto" (where X lies), "cpu", "cuda" or "cuda:N"; None for the setting of
+        `fastmotion.config_context`. A CUDA device pays where matches are many, and in `fit_batch`,
+        which does many pairs at a time.
 
     Attributes
     ----------
@@ -240,15 +242,20 @@ class Homography(TwoViewEstimator):
     def _min_matches(self) -> int:
         return SAMPLE_SIZE
 
-    def _distances(self, matches: NDArray[np.float64]) -> NDArray[np.float64]:
-        return planes.sampson_distances(self.H_, matches)
+    def _distances(self, matches: NDArray[np.float64], kernels: Kernels) -> NDArray[np.float64]:
+        return planes.sampson_distances(self.H_, matches, kernels)
 
     def _describe(self, degeneracy: str) -> str:
         return _DEGENERATE
 
-    def _estimate(self, data: MatchData, seed: np.uint64, n_jobs: int | None) -> None:
+    def _set_distances(self, matches: Any, distances: Any, kernels: Kernels) -> None:
+        kernels.planar.set_distances(self.H_.ravel(), matches, distances)
+
+    def _estimate(
+        self, data: MatchData, seed: np.uint64, n_jobs: int | None, kernels: Kernels
+    ) -> None:
         scaled = ScaledMatches.of(data.matches, data.weight)
-        found = self._find(data, scaled, seed, n_jobs)
+        found = self._find(data, scaled, seed, n_jobs, kernels)
         evaluation = self._evaluate(found)
         is_known = evaluation is not None and is_determined(evaluation, found.problem)
         if evaluation is None or not is_known:
@@ -264,12 +271,19 @@ class Homography(TwoViewEstimator):
         self.degeneracy_ = "none" if is_known else "points"
 
     def _find(
-        self, data: MatchData, scaled: ScaledMatches, seed: np.uint64, n_jobs: int | None
+        self,
+        data: MatchData,
+        scaled: ScaledMatches,
+        seed: np.uint64,
+        n_jobs: int | None,
+        kernels: Kernels,
     ) -> _Found:
         """Return a model before the last refinement."""
         is_automatic = self.residual_threshold == "auto"
         threshold = 1.0 if is_automatic else float(self.residual_threshold) / scaled.unit
-        problem = PlanarProblem(scaled, seed, threshold, refines=self.local_optimization)
+        problem = PlanarProblem(
+            scaled, seed, threshold, refines=self.local_optimization, kernels=kernels
+        )
         if self.method == "dlt":
             return self._fit_all(problem)
         options: dict[str, Any] = {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmotion.core.device import Device, to_host
+from fastmotion.core.interop import as_device_array, summarise
 from fastmotion.core.validation import as_real_array
 
 __all__ = [
+    "check_device_matches",
     "check_fundamental",
     "check_image_number",
     "check_image_size",
@@ -19,7 +24,7 @@ __all__ = [
 ]
 
 # Products of eight coordinates must stay within the range of float64.
-_LARGEST = 1e30
+LARGEST = 1e30
 
 # A rotation matrix written with seven digits is still one.
 _ROTATION_TOLERANCE = 1e-5
@@ -84,41 +89,85 @@ def check_matches(
     return matches, is_valid
 
 
+def check_device_matches(X: Any, y: Any, device: Device, *, nan_policy: str) -> Any:
+    """Return matches on a CUDA device as float64.
+
+    Parameters
+    ----------
+    X, y : CUDA array, or array_like or None
+        As for `check_matches`.
+    device : Device
+        Where they lie.
+    nan_policy : {"raise", "omit"}
+        Rows to be omitted are still there.
+
+    Returns
+    -------
+    Numba device array of shape (n, 4), float64
+
+    Raises
+    ------
+    TypeError
+        The numbers are not real.
+    ValueError
+        As by `check_matches`.
+    """
+    rows = as_device_array(X, device, np.float64)
+    others = None if y is None else as_device_array(y, device, np.float64)
+    _check_shapes(rows.shape, None if others is None else others.shape, "X")
+    if others is not None:
+        from fastmotion.epipolar.kernels.cuda_matches import join_points
+
+        rows = join_points(rows, others)
+    if nan_policy == "raise" and len(rows):
+        found = summarise(rows)
+        if not found.is_finite or found.smallest < -LARGEST or found.largest > LARGEST:
+            check_matches(to_host(rows))  # tells which
+    return rows
+
+
 def _as_rows(X: ArrayLike, y: ArrayLike | None, name: str) -> NDArray:
     """Return matches of the right shape, their values unseen."""
     rows = as_real_array(X, name)
     if y is None:
-        if rows.ndim != 2 or rows.shape[1] != 4:
-            raise ValueError(
-                f"{name} must have shape (n, 4), rows x1 y1 x2 y2, or be given as the points of "
-                f"both images, each of shape (n, 2); got shape {rows.shape}"
-            )
+        _check_shapes(rows.shape, None, name)
         return rows
     others = as_real_array(y, "y")
-    if rows.ndim != 2 or rows.shape[1] != 2 or rows.shape != others.shape:
+    _check_shapes(rows.shape, others.shape, name)
+    return np.concatenate((rows, others), axis=1, dtype=np.float64)
+
+
+def _check_shapes(shape: tuple[int, ...], other: tuple[int, ...] | None, name: str) -> None:
+    """Check the shape of matches, or those of the points of both images."""
+    if other is None:
+        if len(shape) != 2 or shape[1] != 4:
+            raise ValueError(
+                f"{name} must have shape (n, 4), rows x1 y1 x2 y2, or be given as the points of "
+                f"both images, each of shape (n, 2); got shape {shape}"
+            )
+    elif len(shape) != 2 or shape[1] != 2 or shape != other:
         raise ValueError(
             f"{name} and y must both have shape (n, 2), the points of image 1 and image 2, got "
-            f"{rows.shape} and {others.shape}; matches of shape (n, 4) go without y"
+            f"{shape} and {other}; matches of shape (n, 4) go without y"
         )
-    return np.concatenate((rows, others), axis=1, dtype=np.float64)
 
 
 def _is_in_range(array: NDArray[np.float64]) -> bool:
     """Return whether all numbers are finite and not too large."""
     # Both are NaN if a number is. Quicker than a test of each number, and no BLAS, whose threads
     # would have to be woken.
-    return not array.size or bool(array.min() >= -_LARGEST and array.max() <= _LARGEST)
+    return not array.size or bool(array.min() >= -LARGEST and array.max() <= LARGEST)
 
 
 def _rows_in_range(array: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.logical_and.reduce(np.abs(array) <= _LARGEST, axis=1)
+    return np.logical_and.reduce(np.abs(array) <= LARGEST, axis=1)
 
 
 def _describe_bad_rows(matches: NDArray[np.float64], is_valid: NDArray[np.bool_], name: str) -> str:
     first = int(np.argmin(is_valid))
     n_bad = len(matches) - int(np.count_nonzero(is_valid))
     return (
-        f"{name} must be finite (and at most {_LARGEST:g}), got {n_bad} of {len(matches)} rows "
+        f"{name} must be finite (and at most {LARGEST:g}), got {n_bad} of {len(matches)} rows "
         f"that are not, the first of them row {first}: {matches[first].tolist()}; drop them, or "
         f"let nan_policy='omit' do so where that is offered"
     )

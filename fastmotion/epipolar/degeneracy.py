@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.epipolar.coordinates import CentredMatches
-from fastmotion.epipolar.kernels import planar
+from fastmotion.epipolar.launching import Kernels
 from fastmotion.epipolar.planar_fit import PlanarProblem, ScaledMatches
 from fastmotion.epipolar.problem import FundamentalProblem
 from fastmotion.epipolar.ransac import Candidate
@@ -73,15 +73,16 @@ def find_plane(problem: FundamentalProblem, best: Candidate, seed: np.uint64) ->
     threshold = _WIDER * problem.scoring_threshold
     # In these coordinates already: nothing is scaled.
     scaled = ScaledMatches(rows, np.ones(len(few)), np.zeros(4), 1.0)
-    planes = PlanarProblem(scaled, seed, threshold)
+    planes = PlanarProblem(scaled, seed, threshold, kernels=problem.kernels)
     models, gains = np.zeros((1, 9)), np.full(1, _DOMINANT)
     planes.search(np.full(_PLANE_TRIALS, len(few)), 0, models, gains)
     if not models.any():
         return None
     model = planes.refine(models)[0].model
-    distances = np.empty(matches.n)
-    planar.sampson_distances(np.ascontiguousarray(matches.matches.T), model, distances)
-    return Plane(model.reshape(3, 3), distances)
+    points, _ = matches.padded
+    distances = np.empty(points.shape[1])
+    problem.kernels.planar.sampson_distances(points, model, distances)
+    return Plane(model.reshape(3, 3), distances[: matches.n])
 
 
 def resolve_plane(
@@ -115,13 +116,15 @@ def _possible_epipoles(
     problem: FundamentalProblem, plane: Plane, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return unit vectors: homogeneous coordinates of epipoles of image 2."""
-    lines = _parallax_lines(problem.matches.matches, plane.H)
+    matches = problem.matches
     off = np.flatnonzero(_is_off(problem, plane))
-    pairs = [rng.integers(0, len(lines), (_N_PAIRS, 2))]
+    pairs = [rng.integers(0, matches.n, (_N_PAIRS, 2))]
     if len(off) > 1:
         pairs.append(off[rng.integers(0, len(off), (_N_PAIRS_OFF, 2))])
-    first, second = np.concatenate(pairs).T
-    meets = np.cross(lines[first], lines[second])
+    first, second = (
+        _parallax_lines(matches.matches[chosen], plane.H) for chosen in np.concatenate(pairs).T
+    )
+    meets = np.cross(first, second)
     lengths = np.linalg.norm(meets, axis=1)
     is_point = lengths > 1e-12
     meets = meets[is_point] / lengths[is_point, None]
@@ -159,10 +162,14 @@ def _distinct(epipoles: NDArray[np.float64]) -> list[int]:
 
 
 def plane_of(
-    matches: CentredMatches, F: NDArray[np.float64], noise: float, seed: np.uint64
+    matches: CentredMatches,
+    F: NDArray[np.float64],
+    noise: float,
+    seed: np.uint64,
+    kernels: Kernels | None = None,
 ) -> Plane | None:
     """Return the plane, in pixels, that dominates the matches near their epipolar lines."""
-    problem = FundamentalProblem(matches, _NEAR * noise, sample_size=7, seed=seed)
+    problem = FundamentalProblem(matches, _NEAR * noise, sample_size=7, seed=seed, kernels=kernels)
     plane = find_plane(problem, Candidate(matches.from_pixels(F), 0.0, 0.0, 0.0), seed)
     if plane is None:
         return None

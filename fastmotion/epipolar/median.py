@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.core.parallel import thread_map
-from fastmotion.epipolar.problem import FundamentalProblem, squared_distances
+from fastmotion.epipolar.problem import FundamentalProblem
 from fastmotion.epipolar.ransac import Sampling
 
 __all__ = ["least_median", "least_median_of_models", "trials_for_half"]
@@ -37,23 +38,25 @@ def least_median(
     sampling = Sampling(problem.matches.n, problem.sample_size, is_progressive=False)
     found = least_median_of_models(
         lambda first, stop: problem.sample_models(sampling.pools(first, stop), first),
-        lambda model: squared_distances(model, scored),
+        lambda models, rank: problem.kernels.fundamental.least_median(models, scored, rank),
         n_matches=len(scored),
         sample_size=problem.sample_size,
         n_trials=n_trials,
         n_jobs=n_jobs,
+        map_chunks=problem.kernels.map,
     )
     return None if found is None else (found[0], _NORMAL * found[1])
 
 
 def least_median_of_models(
     sample_models: Callable[[int, int], NDArray[np.float64]],
-    squares: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    least_of: Callable[[NDArray[np.float64], int], tuple[float, int]],
     *,
     n_matches: int,
     sample_size: int,
     n_trials: int,
     n_jobs: int | None,
+    map_chunks: Callable[..., list[Any]] = thread_map,
 ) -> tuple[NDArray[np.float64], float] | None:
     """Return the model whose squared distances have the least median, and its root, if any.
 
@@ -66,25 +69,27 @@ def least_median_of_models(
     ----------
     sample_models : callable
         Returns the models of trials, given the first of them and where to stop.
-    squares : callable
-        Returns the squared distances of matches from a model.
+    least_of : callable
+        Returns, of models and a rank, the least squared distance of this rank, counted from 0, and
+        the number of the model that has it; infinity if none has a finite one.
     n_matches : int
         How many distances there are.
     sample_size, n_trials : int
     n_jobs : int or None
         Threads.
+    map_chunks : callable
+        How chunks of trials are worked on, as by `fastmotion.core.parallel.thread_map`.
     """
     rank = min((n_matches + sample_size) // 2, n_matches - 1)
 
     def work(first: int) -> tuple[float, NDArray[np.float64] | None]:
-        least: tuple[float, NDArray[np.float64] | None] = (math.inf, None)
-        for model in sample_models(first, min(first + _CHUNK, n_trials)):
-            of_model = squares(model)
-            if np.count_nonzero(of_model < least[0]) > rank:
-                least = float(np.partition(of_model, rank)[rank]), model
-        return least
+        models = sample_models(first, min(first + _CHUNK, n_trials))
+        if not len(models):
+            return math.inf, None
+        least, which = least_of(models, rank)
+        return least, models[which] if least < math.inf else None
 
-    found = thread_map(work, range(0, n_trials, _CHUNK), n_jobs=n_jobs)
+    found = map_chunks(work, range(0, n_trials, _CHUNK), n_jobs=n_jobs)
     square, model = min(found, key=lambda pair: pair[0])
     if model is None:
         return None

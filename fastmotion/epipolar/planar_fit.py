@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from fastmotion.epipolar.estimation import shorten
-from fastmotion.epipolar.kernels import planar
+from fastmotion.epipolar.launching import Kernels, cpu_kernels
 from fastmotion.epipolar.median import least_median_of_models, trials_for_half
 from fastmotion.epipolar.planar_noise import (
     LARGEST_PLANAR_DEVIATION,
     LEAST_NOISE,
-    tell_right,
     typical_noise,
 )
 from fastmotion.epipolar.planes import (
@@ -28,7 +27,7 @@ from fastmotion.epipolar.planes import (
     unit_homography,
 )
 from fastmotion.epipolar.problem import RESOLUTION
-from fastmotion.epipolar.ransac import Candidate, Sampling, mean_gain, run_ransac
+from fastmotion.epipolar.ransac import Candidate, Sampling, run_ransac
 
 __all__ = [
     "Evaluation",
@@ -49,16 +48,8 @@ _N_SCORED = 4096
 _N_REFINED = 2048
 _MAX_STEPS = 50
 
-# How near to the best refinement comes, in standard deviations of parameters: that of models of
-# samples, and the last one.
-_COARSE, _FINE = 0.03, 1e-3
-
-# Right matches are told, and the model is fitted to them, by turns, so often at most, and until the
-# noise changes by less than this share.
-_MAX_ROUNDS = 10
-_SETTLED = 3e-3
-# A threshold beyond all distances of matches that may be right.
-_EVERYTHING = 1e6
+# How near to the best refinement of models of samples comes, in standard deviations of parameters.
+_COARSE = 0.03
 
 # Of the squared distance of a match with noise in each coordinate, in units of its variance: it is
 # chi-squared with two degrees of freedom.
@@ -135,11 +126,6 @@ class ScaledMatches:
     def total(self) -> float:
         """The sum of the weights."""
         return float(self.weight.sum())
-
-    @cached_property
-    def is_uniform(self) -> bool:
-        """Whether all weights are the same."""
-        return bool(self.weight.min() == self.weight.max())
 
     def subset(self, indices: NDArray[np.int64]) -> Self:
         """Return some of the matches, in the same coordinates."""
@@ -243,13 +229,22 @@ class PlanarProblem:
         Distance of an inlier, in the unit of the matches.
     refines : bool, default=True
         Whether models of samples are refined.
+    kernels : Kernels or None, default=None
+        Of the device to work on; None for the CPU's.
     """
 
     sample_size = SAMPLE_SIZE
 
     def __init__(
-        self, matches: ScaledMatches, seed: np.uint64, threshold: float, *, refines: bool = True
+        self,
+        matches: ScaledMatches,
+        seed: np.uint64,
+        threshold: float,
+        *,
+        refines: bool = True,
+        kernels: Kernels | None = None,
     ) -> None:
+        self.kernels = kernels or cpu_kernels()
         self.matches = matches
         self.threshold = _bounded(threshold)
         self._seed = seed
@@ -278,7 +273,7 @@ class PlanarProblem:
         """Make trials; keep models of more gain than those that are there, the best first."""
         n = self._scored.shape[1]
         gains *= n
-        planar.search(
+        self.kernels.planar.search(
             self.matches.rows,
             self._scored,
             pools,
@@ -293,11 +288,11 @@ class PlanarProblem:
     def refine(self, models: NDArray[np.float64]) -> list[Candidate]:
         """Improve models of samples, or just evaluate them where that is not wanted."""
         steps = _MAX_STEPS if self._refines else 0
-        return [self._climb(self._few, model, steps).candidate for model in models]
+        return [climb.candidate for climb in self._climb(self._few, models, steps)]
 
     def finish(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a model refined by all matches within the threshold."""
-        return self._climb(self.matches, model, _MAX_STEPS).candidate.model
+        return self._climb(self.matches, model[None], _MAX_STEPS)[0].candidate.model
 
     def polish(self, model: NDArray[np.float64], *, moves: bool = True) -> Evaluation | None:
         """Return a model fitted to what is right among all matches; None if that is too little.
@@ -306,51 +301,48 @@ class PlanarProblem:
         to each as probably as it is right: neither hangs on the threshold, which is but a guess of
         the noise. One that is not to be moved is just evaluated.
         """
-        max_steps = _MAX_STEPS if moves else 0
-        # Large, rather: from a small guess one does not find out that all matches near are right.
-        noise = 2 * self.threshold
-        everything = self.at(_EVERYTHING)
-        for _ in range(_MAX_ROUNDS):
-            told = tell_right(self.distances(model), self.matches.weight, noise)
-            if told is None:
-                return None
-            before, (probability, noise) = noise, told
-            right = replace(self.matches, weight=self.matches.weight * probability)
-            climb = everything._climb(right, model, max_steps, tolerance=_FINE)
-            model = climb.candidate.model
-            if abs(noise - before) <= _SETTLED * before:
-                break
-        gain = self._climb(self.matches, model, 0).candidate.gain
-        return Evaluation(model, gain, climb.normal, noise)
+        model, normal = model.copy(), np.empty((9, 9))
+        noise = self.kernels.planar.polish(
+            self.matches.rows,
+            self.matches.weight,
+            2 * self.threshold,
+            _MAX_STEPS if moves else 0,
+            model,
+            normal,
+        )
+        if noise < 0:
+            return None
+        gain = self._climb(self.matches, model[None], 0)[0].candidate.gain
+        return Evaluation(model, gain, normal, noise)
 
     def evaluate(self, model: NDArray[np.float64], assumed: float | None = None) -> Evaluation:
         """Return what speaks for a model; `assumed` is the noise where it cannot be told."""
-        climb = self._climb(self.matches, model, 0)
+        climb = self._climb(self.matches, model[None], 0)[0]
         noise = typical_noise(climb.squares, climb.weight, self.threshold, assumed)
         return Evaluation(model, climb.candidate.gain, climb.normal, noise)
 
     def sample_models(self, first: int, stop: int) -> NDArray[np.float64]:
         """Return the models, of shape (n_models, 9), of trials that draw from all matches."""
         models = np.empty((stop - first, 9))
-        n_models = planar.sample_models(self.matches.rows, self._seed, np.uint64(first), models)
+        n_models = self.kernels.planar.sample_models(
+            self.matches.rows, self._seed, np.uint64(first), models
+        )
         return models[:n_models]
+
+    def least_median(self, models: NDArray[np.float64], rank: int) -> tuple[float, int]:
+        """Return the least squared distance of a rank among few matches, and which model has it."""
+        least, which = self.kernels.planar.least_median(models, self._few.rows, rank)
+        return least, which
 
     @property
     def n_few(self) -> int:
         """How many matches stand for all where few are enough."""
         return len(self._few.weight)
 
-    def few_squares(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the squared Sampson distances of these."""
-        distances = np.empty(self.n_few)
-        planar.sampson_distances(self._few.rows, model, distances)
-        with np.errstate(over="ignore"):
-            distances *= distances
-        return distances
-
     def few_inliers(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the rows of some inliers, or all, of shape (4, n_inliers)."""
-        return self._few.rows[:, self.few_squares(model) <= self.threshold**2]
+        is_inlier = self._distances(self._few.rows, model) <= self.threshold
+        return self._few.rows[:, is_inlier]
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -358,39 +350,40 @@ class PlanarProblem:
 
     def distances(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the Sampson distances of all matches."""
-        distances = np.empty(len(self.matches.weight))
-        planar.sampson_distances(self.matches.rows, model, distances)
+        return self._distances(self.matches.rows, model)
+
+    def _distances(
+        self, rows: NDArray[np.float64], model: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        distances = np.empty(rows.shape[1])
+        self.kernels.planar.sampson_distances(rows, model, distances)
         return distances
 
     def _climb(
-        self,
-        matches: ScaledMatches,
-        model: NDArray[np.float64],
-        max_steps: int,
-        *,
-        tolerance: float = _COARSE,
-    ) -> _Climb:
-        """Return a refined model."""
-        model, normal = model.copy(), np.empty((9, 9))
-        cost, n_inliers, weight = planar.refine(
+        self, matches: ScaledMatches, models: NDArray[np.float64], max_steps: int
+    ) -> list[_Climb]:
+        """Return refined models."""
+        models = models.copy()
+        normals, results = np.empty((len(models), 9, 9)), np.empty((len(models), 4))
+        self.kernels.planar.refine_all(
             matches.rows,
             matches.weight,
             self.threshold,
             max_steps,
-            tolerance,
-            model,
-            normal,
+            _COARSE,
+            models,
+            normals,
+            results,
         )
-        total, limit = matches.total, self.threshold**2
-        gain, ratio = 1 - cost / (limit * total), n_inliers / len(matches.weight)
-        plain_gain = gain if matches.is_uniform else self._plain_gain(matches, model)
-        candidate = Candidate(model, gain, plain_gain, ratio)
-        return _Climb(candidate, normal, max(cost - limit * (total - weight), 0.0), weight)
-
-    def _plain_gain(self, matches: ScaledMatches, model: NDArray[np.float64]) -> float:
-        distances = np.empty(len(matches.weight))
-        planar.sampson_distances(matches.rows, model, distances)
-        return mean_gain(distances, self.threshold)
+        n, total, limit = len(matches.weight), matches.total, self.threshold**2
+        climbs = []
+        for model, normal, result in zip(models, normals, results.tolist()):
+            cost, plain_cost, n_inliers, weight = result
+            gain, plain_gain = 1 - cost / (limit * total), 1 - plain_cost / (limit * n)
+            candidate = Candidate(model, gain, plain_gain, n_inliers / n)
+            squares = max(cost - limit * (total - weight), 0.0)
+            climbs.append(_Climb(candidate, normal, squares, weight))
+        return climbs
 
 
 @dataclass(frozen=True)
@@ -513,11 +506,12 @@ def run_median(
     n_trials = min(max_trials, trials_for_half(confidence, SAMPLE_SIZE))
     found = least_median_of_models(
         problem.sample_models,
-        problem.few_squares,
+        problem.least_median,
         n_matches=problem.n_few,
         sample_size=SAMPLE_SIZE,
         n_trials=n_trials,
         n_jobs=n_jobs,
+        map_chunks=problem.kernels.map,
     )
     if found is None:
         return None, COARSE, n_trials
@@ -535,7 +529,12 @@ def run_fixed(
 ) -> tuple[NDArray[np.float64] | None, float, int]:
     """Return a model, None if no sample had one, the problem's threshold and the trials."""
     best, n_trials = run_ransac(
-        problem, sampling, confidence=confidence, max_trials=max_trials, n_jobs=n_jobs
+        problem,
+        sampling,
+        confidence=confidence,
+        max_trials=max_trials,
+        n_jobs=n_jobs,
+        map_chunks=problem.kernels.map,
     )
     return (None if best is None else best.model), problem.threshold, n_trials
 
@@ -562,6 +561,7 @@ def run_automatic(
             confidence=confidence,
             max_trials=min(limit, max_trials - n_trials),
             n_jobs=n_jobs,
+            map_chunks=problem.kernels.map,
         )
         n_trials += made
         if candidate is None:

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.epipolar.checks import check_fundamental, check_matches
 from fastmotion.epipolar.coordinates import CentredMatches
-from fastmotion.epipolar.kernels import polish as kernels
 from fastmotion.epipolar.kernels.scalar import N_FREE
+from fastmotion.epipolar.launching import Kernels, cpu_kernels
 from fastmotion.linear._normal_equations import check_weight
 
 __all__ = ["PolishedFundamental", "polish_centred", "polish_fundamental"]
@@ -117,7 +117,9 @@ def polish_fundamental(
     if not noise_scale > 0 or not np.isfinite(noise_scale):
         raise ValueError(f"noise_scale must be positive and finite, got {noise_scale}")
     centred = CentredMatches.of_pixels(matches, weight, np.random.default_rng(0))
-    polished = polish_centred(centred, centred.from_pixels(F), noise_scale * centred.scale)
+    polished = polish_centred(
+        centred, centred.from_pixels(F), noise_scale * centred.scale, cpu_kernels()
+    )
     if polished is None:
         raise ValueError(
             "too few matches seem right to refine F: more than 7 in general position are needed "
@@ -127,7 +129,7 @@ def polish_fundamental(
 
 
 def polish_centred(
-    matches: CentredMatches, model: NDArray[np.float64], noise: float
+    matches: CentredMatches, model: NDArray[np.float64], noise: float, kernels: Kernels
 ) -> PolishedFundamental | None:
     """Do what `polish_fundamental` does, but for matches, a matrix and noise in their coordinates.
 
@@ -137,6 +139,7 @@ def polish_centred(
     model : ndarray of shape (9,)
         Of unit norm.
     noise : float
+    kernels : Kernels
 
     Returns
     -------
@@ -145,18 +148,9 @@ def polish_centred(
     """
     points, counts = matches.padded
     model = model.copy()
-    n_columns = points.shape[1]
-    probability = np.empty(n_columns)
-    noise = kernels.polish(
-        points,
-        counts,
-        model,
-        float(noise),
-        _WINDOW,
-        _MOST_ROUNDS,
-        probability,
-        np.empty((kernels.N_ROWS, n_columns)),
-        np.empty(n_columns, np.int64),
+    probability = np.empty(points.shape[1])
+    noise = kernels.fundamental.polish(
+        points, counts, model, float(noise), _WINDOW, _MOST_ROUNDS, probability
     )
     left = float(counts @ probability) - N_FREE if noise else 0.0
     if not left > 0 or not np.isfinite(model).all():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastmotion.core.compile import as_kernel_input
 from fastmotion.epipolar.coordinates import CentredMatches
-from fastmotion.epipolar.kernels import cpu, refinement
+from fastmotion.epipolar.launching import Kernels, cpu_kernels
 from fastmotion.epipolar.ransac import Candidate
 
 __all__ = ["RESOLUTION", "FundamentalProblem", "sampson_distances", "squared_distances"]
@@ -38,9 +38,12 @@ class FundamentalProblem:
     seed : numpy.uint64
     refines : bool
         Whether models of samples are improved.
+    kernels : Kernels or None, default=None
+        Of the device to work on; None for the CPU's.
 
     Attributes
     ----------
+    kernels : Kernels
     threshold : float
         In the unit of the coordinates.
     scoring_threshold : float
@@ -55,7 +58,9 @@ class FundamentalProblem:
         sample_size: int,
         seed: np.uint64,
         refines: bool = True,
+        kernels: Kernels | None = None,
     ) -> None:
+        self.kernels = kernels or cpu_kernels()
         self.matches = matches
         self.sample_size = sample_size
         self._seed = seed
@@ -78,6 +83,7 @@ class FundamentalProblem:
             sample_size=self.sample_size,
             seed=self._seed,
             refines=self._refines,
+            kernels=self.kernels,
         )
 
     def with_any_orientation(self) -> FundamentalProblem:
@@ -96,7 +102,7 @@ class FundamentalProblem:
         """Make trials; keep models of more gain than those that are there, the best first."""
         n = len(self.matches.order)
         gains *= n
-        cpu.search(
+        self.kernels.fundamental.search(
             self._seed,
             first_trial,
             pools,
@@ -115,7 +121,7 @@ class FundamentalProblem:
         """Return the models of trials, of shape (n_models, 9)."""
         models = np.empty((3 * len(pools), 9))
         matches = as_kernel_input(self.matches.matches)
-        n_models = cpu.sample_models(
+        n_models = self.kernels.fundamental.sample_models(
             self._seed, first_trial, pools, self.sample_size, matches, self._oriented, models
         )
         return models[:n_models]
@@ -124,7 +130,7 @@ class FundamentalProblem:
         """Return the mean gains of models of shape (n_models, 9)."""
         n = len(self.matches.order)
         gains = np.empty(len(models))
-        cpu.score(models, self._scored, n, self._scoring, gains)
+        self.kernels.fundamental.score(models, self._scored, n, self._scoring, gains)
         return gains / n
 
     def refine(self, models: NDArray[np.float64]) -> list[Candidate]:
@@ -146,7 +152,7 @@ class FundamentalProblem:
     ) -> list[Candidate]:
         models = models.copy()
         results = np.empty((len(models), 3))
-        refinement.refine_all(
+        self.kernels.fundamental.refine_all(
             models,
             points,
             weight,
@@ -167,18 +173,20 @@ class FundamentalProblem:
 
     def squares(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return squared Sampson distances in the unit of the coordinates."""
-        return squared_distances(model, self.matches.matches)
+        return squared_distances(model, self.matches.matches, self.kernels)
 
 
-def sampson_distances(F: NDArray[np.float64], matches: NDArray[np.float64]) -> NDArray[np.float64]:
+def sampson_distances(
+    F: NDArray[np.float64], matches: NDArray[np.float64], kernels: Kernels
+) -> NDArray[np.float64]:
     """Return Sampson distances of matches that have been checked, in their unit."""
-    return np.sqrt(squared_distances(np.ascontiguousarray(F).ravel(), matches))
+    return np.sqrt(squared_distances(np.ascontiguousarray(F).ravel(), matches, kernels))
 
 
 def squared_distances(
-    model: NDArray[np.float64], matches: NDArray[np.float64]
+    model: NDArray[np.float64], matches: NDArray[np.float64], kernels: Kernels
 ) -> NDArray[np.float64]:
     """Return squared Sampson distances from a model of shape (9,), in the unit of the matches."""
     squares = np.empty(len(matches))
-    cpu.squared_distances(as_kernel_input(model), as_kernel_input(matches), squares)
+    kernels.fundamental.squared_distances(as_kernel_input(model), as_kernel_input(matches), squares)
     return squares

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,7 @@ def run_ransac(
     confidence: float,
     max_trials: int,
     n_jobs: int | None,
+    map_chunks: Callable[..., list[Any]] = thread_map,
 ) -> tuple[Candidate | None, int]:
     """Return the best model found, None if no sample had one, and the number of trials made.
 
@@ -154,6 +156,8 @@ def run_ransac(
         Never exceeded.
     n_jobs : int or None
         Threads.
+    map_chunks : callable
+        How the chunks of a round are worked on, as by `fastmotion.core.parallel.thread_map`.
 
     Returns
     -------
@@ -174,7 +178,7 @@ def run_ransac(
             problem.search(sampling.pools(*chunk), chunk[0], models, gains)
             return problem.refine(models[gains > bound])
 
-        for candidates in thread_map(work, chunks, n_jobs=n_jobs):
+        for candidates in map_chunks(work, chunks, n_jobs=n_jobs):
             for candidate in candidates:
                 if best is None or candidate.gain > best.gain:
                     best = candidate

@@ -74,9 +74,7 @@ class _Store:
         # Filled by whichever thread drops an array.
         self._dead: deque[int] = deque()
 
-    def place(
-        self, arrays: Sequence[NDArray], by_rows: bool
-    ) -> tuple[Any, NDArray[np.int64]]:
+    def place(self, arrays: Sequence[NDArray], by_rows: bool) -> tuple[Any, NDArray[np.int64]]:
         self._forget_dead()
         missing = {id(array): array for array in arrays if id(array) not in self._known}
         if missing:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.degeneracy import find_plane, resolve_plane
 from fastmotion.epipolar.kernels.scalar import N_FREE
+from fastmotion.epipolar.launching import Kernels
 from fastmotion.epipolar.median import least_median, trials_for_half
 from fastmotion.epipolar.polishing import PolishedFundamental, polish_centred
 from fastmotion.epipolar.problem import FundamentalProblem
@@ -35,7 +36,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class RobustSettings:
-    """Parameters of `FundamentalMatrix` that the search takes; ``n_jobs`` is that of one call."""
+    """Parameters of `FundamentalMatrix` that the search takes, and where one call is to run."""
 
     sample_size: int
     confidence: float
@@ -45,6 +46,7 @@ class RobustSettings:
     takes_median: bool
     seed: np.uint64
     n_jobs: int | None
+    kernels: Kernels
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ class _Search:
             confidence=self._settings.confidence,
             max_trials=self.n_trials_left,
             n_jobs=self._settings.n_jobs,
+            map_chunks=self._settings.kernels.map,
         )
 
     def _conclude(self, problem: FundamentalProblem, best: Candidate) -> RobustFit:
@@ -220,6 +223,7 @@ class _Search:
             sample_size=settings.sample_size,
             seed=settings.seed,
             refines=settings.refines,
+            kernels=settings.kernels,
         )
 
     def _resolve_again(self, polished: PolishedFundamental) -> PolishedFundamental:
@@ -246,7 +250,8 @@ class _Search:
         self, problem: FundamentalProblem, model: NDArray[np.float64]
     ) -> PolishedFundamental | None:
         """Polish a model of a problem among all matches; None if they do not allow it."""
-        return polish_centred(self.matches, problem.finish(model).model, problem.threshold / 2)
+        start = problem.finish(model).model
+        return polish_centred(self.matches, start, problem.threshold / 2, problem.kernels)
 
     def _unpolished(self, problem: FundamentalProblem, best: Candidate) -> RobustFit:
         """Return a model as it is, its inliers all right."""

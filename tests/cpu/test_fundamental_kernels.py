@@ -17,12 +17,14 @@ LANES = minimal.LANES
 # Parts of kernels can be called from compiled code only.
 @numba.njit
 def _draw(seed, first_trial, pools, n_matches, indices):
-    minimal.draw_samples(seed, first_trial, pools, n_matches, indices)
+    words = np.empty((8, LANES), np.uint64)
+    minimal.draw_samples(seed, first_trial, pools, n_matches, words, indices)
 
 
 @numba.njit(error_model="numpy")
 def _solve_cubics(coefficients, roots):
-    minimal._cubic_roots(coefficients, roots)
+    scratch, bits = np.empty((4, LANES)), np.empty(LANES, np.uint64)
+    minimal._cubic_roots(coefficients, scratch, bits, roots)
 
 
 def drawn(pools, n_matches, *, size=7, seed=5, first=0):

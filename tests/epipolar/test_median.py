@@ -1,10 +1,12 @@
 """Least median of squares beside a plain loop, on lines through points."""
 
+import functools
 import math
 
 import numpy as np
 import pytest
 
+from fastmotion.epipolar.kernels.ranks import least_of_rank
 from fastmotion.epipolar.median import least_median_of_models, trials_for_half
 
 N, N_TRIALS = 41, 700  # several chunks
@@ -37,7 +39,12 @@ def squares(model):
 
 def run(sample_models=lines, n_jobs=1):
     return least_median_of_models(
-        sample_models, squares, n_matches=N, sample_size=2, n_trials=N_TRIALS, n_jobs=n_jobs
+        sample_models,
+        functools.partial(least_of_rank, squares),
+        n_matches=N,
+        sample_size=2,
+        n_trials=N_TRIALS,
+        n_jobs=n_jobs,
     )
 
 

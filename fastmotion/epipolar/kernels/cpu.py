@@ -17,12 +17,15 @@ from fastmotion.epipolar.kernels.minimal import (
     keep_possible,
     load_samples,
     models_of_samples,
+    set_unit,
 )
 from fastmotion.epipolar.kernels.polish import polish
+from fastmotion.epipolar.kernels.ranks import least_of_rank
 from fastmotion.epipolar.kernels.refinement import refine_all
 from fastmotion.epipolar.kernels.scalar import sampson_terms
 
 __all__ = [
+    "least_median",
     "planar",
     "polish",
     "refine_all",
@@ -79,10 +82,16 @@ def _gain(f, points, n, inverse_threshold, bound):
 
 @cpu_function
 def _new_scratch(size):
-    """Return indices and coordinates of samples, their models, and which of these are kept."""
+    """Return the scratch of a block of samples, as `minimal` names it."""
     return (
+        np.empty((8, LANES), np.uint64),
         np.empty((size, LANES), np.int64),
         np.empty((size, 4, LANES)),
+        np.empty((size, 9, LANES)),
+        np.empty((2, 9, LANES)),
+        np.empty((11, LANES)),
+        np.empty(LANES, np.uint64),
+        np.empty(9, np.int64),
         np.empty((3, 9, LANES)),
         np.empty(LANES, np.bool_),
     )
@@ -91,20 +100,16 @@ def _new_scratch(size):
 @cpu_function
 def _draw_models(seed, first_trial, pools, matches, oriented, scratch, drawn):
     """Set the first rows of drawn to models of random samples, of unit norm; return how many."""
-    indices, samples, models, is_possible = scratch
-    draw_samples(seed, first_trial, pools, len(matches), indices)
+    words, indices, samples, equations, basis, parts, bits, columns, models, is_possible = scratch
+    draw_samples(seed, first_trial, pools, len(matches), words, indices)
     load_samples(matches, indices, samples)
-    models_of_samples(samples, models)
+    models_of_samples(samples, equations, basis, parts, bits, columns, models)
     n_drawn = 0
     for k in range(3 if len(indices) == 7 else 1):
-        keep_possible(models[k], samples, oriented, is_possible)
+        keep_possible(models[k], samples, oriented, parts, is_possible)
         for lane in range(len(pools)):
             if is_possible[lane]:
-                squares = 0.0
-                for c in range(9):
-                    squares += models[k, c, lane] * models[k, c, lane]
-                for c in range(9):
-                    drawn[n_drawn, c] = models[k, c, lane] / math.sqrt(squares)
+                set_unit(models[k, :, lane], drawn[n_drawn])
                 n_drawn += 1
     return n_drawn
 
@@ -208,3 +213,28 @@ def squared_distances(model, matches, squares):
             squares[i] = r * r / gradient
         else:
             squares[i] = 0.0 if r == 0.0 else np.inf
+
+
+def least_median(models, matches, rank):
+    """Return the least of the models' squared distances of a rank, and which model has it.
+
+    Parameters
+    ----------
+    models : float64 array of shape (n_models, 9)
+    matches : float64 array of shape (n, 4)
+    rank : int
+        Counted from 0.
+
+    Returns
+    -------
+    least : float
+        Infinity if there is no finite one.
+    which : int
+    """
+    squares = np.empty(len(matches))
+
+    def squares_of(model):
+        squared_distances(model, matches, squares)
+        return squares
+
+    return least_of_rank(squares_of, models, rank)

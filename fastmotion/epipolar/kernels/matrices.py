@@ -5,8 +5,6 @@ The tangent space of the matrices of unit norm and rank two has `N_FREE` dimensi
 
 import math
 
-import numpy as np
-
 from fastmotion.core.compile import cpu_function
 from fastmotion.epipolar.kernels.scalar import N_FREE, cofactors
 
@@ -51,15 +49,16 @@ def make_rank_two(f, c):
 
 
 @cpu_function
-def set_tangent_basis(f, c, basis):
+def set_tangent_basis(f, c, axes, basis):
     """Set the rows to an orthonormal basis of what is orthogonal to f and its cofactors.
 
     Two Householder reflections take f and the cofactors to the first two axes; what they make of
     the other axes is the basis. f has unit norm and no determinant; c becomes its cofactors.
-    Return whether they point anywhere: those of a matrix of rank one do not.
+    Return whether they point anywhere: those of a matrix of rank one do not. ``axes`` is scratch,
+    two rows of nine numbers.
     """
     _set_cofactors(f, c)
-    v, w = np.empty(9), np.empty(9)
+    v, w = axes[0], axes[1]
     for k in range(9):
         v[k] = f[k]
     v[0] += math.copysign(1.0, f[0])

@@ -1,8 +1,8 @@
 """Fundamental matrices of minimal samples: seven or eight matches, several samples at a time.
 
-Arrays of a block have the samples along their last axis, `LANES` of them, so that one instruction
-serves several samples. Where a pivot vanishes, as in exact data whose columns depend on each other,
-a sample is solved alone with complete pivoting.
+Arrays of a block have the samples along their last axis, `LANES` of them on the CPU, so that one
+instruction serves several samples; a thread of a CUDA device has one. Where a pivot vanishes, as in
+exact data whose columns depend on each other, a sample is solved alone with complete pivoting.
 """
 
 import math
@@ -43,7 +43,7 @@ _LOW_32 = np.uint64(0xFFFFFFFF)
 def _draw_words(seed, first_trial, words):
     for half in range(2):
         w = words[4 * half : 4 * half + 4]
-        for lane in range(LANES):
+        for lane in range(words.shape[1]):
             trial = np.uint64(first_trial) + np.uint64(lane)
             w0, w1, w2, w3 = philox(
                 trial & _LOW_32, trial >> _SHIFT_32, np.uint64(half), np.uint64(0),
@@ -56,16 +56,15 @@ def _draw_words(seed, first_trial, words):
 
 
 @cpu_function
-def draw_samples(seed, first_trial, pools, n_matches, indices):
+def draw_samples(seed, first_trial, pools, n_matches, words, indices):
     """Draw different matches for each lane, uniformly out of the first ``pools[lane]``.
 
     A pool smaller than all matches is one whose last match must be drawn. Lanes beyond the pools
-    draw as the last one does.
+    draw as the last one does. ``words`` is scratch, eight to a lane.
     """
     size = len(indices)
-    words = np.empty((8, LANES), np.uint64)
     _draw_words(seed, first_trial, words)
-    for lane in range(LANES):
+    for lane in range(indices.shape[1]):
         pool = pools[min(lane, len(pools) - 1)]
         n_drawn = size
         if pool < n_matches:
@@ -90,7 +89,7 @@ def load_samples(matches, indices, samples):
     for k in range(len(indices)):
         for c in range(4):
             row = samples[k, c]
-            for lane in range(LANES):
+            for lane in range(indices.shape[1]):
                 row[lane] = matches[indices[k, lane], c]
 
 
@@ -100,7 +99,7 @@ def _set_equations(samples, a):
     for k in range(len(samples)):
         x1, y1, x2, y2 = samples[k, 0], samples[k, 1], samples[k, 2], samples[k, 3]
         rows = a[k]
-        for lane in range(LANES):
+        for lane in range(rows.shape[1]):
             rows[0, lane] = 1.0
             rows[1, lane] = x1[lane]
             rows[2, lane] = y1[lane]
@@ -133,11 +132,10 @@ def _scale_row(rows, k, factor, smallest):
 
 
 @cpu_function
-def _eliminate(a, smallest):
+def _eliminate(a, factor, smallest):
     """Reduce the equations to the identity in front; ``smallest`` gets each lane's least pivot."""
     size = len(a)
-    factor = np.empty(LANES)
-    for lane in range(LANES):
+    for lane in range(len(smallest)):
         smallest[lane] = 1.0
     for k in range(size):
         _scale_row(a[k], k, factor, smallest)
@@ -156,11 +154,11 @@ def _read_null_vectors(a, basis):
         for c in range(9):
             row = basis[free, _ORDER[c]]
             if c < size:
-                for lane in range(LANES):
+                for lane in range(len(row)):
                     row[lane] = -a[c, size + free, lane]
             else:
                 value = 1.0 if c == size + free else 0.0
-                for lane in range(LANES):
+                for lane in range(len(row)):
                     row[lane] = value
 
 
@@ -199,11 +197,12 @@ def _eliminate_alone(a, columns):
 
 
 @cpu_function
-def _solve_alone(samples, lane, basis):
-    """Set the null vectors of one lane whose pivots, taken in order, nearly vanish."""
+def _solve_alone(samples, lane, a, columns, basis):
+    """Set the null vectors of one lane whose pivots, taken in order, nearly vanish.
+
+    ``a`` and ``columns`` are scratch, for the equations and for what stands in their columns.
+    """
     size = len(samples)
-    a = np.empty((size, 9))
-    columns = np.empty(9, np.int64)
     for c in range(9):
         columns[c] = _ORDER[c]
     for k in range(size):
@@ -226,7 +225,7 @@ def _turn(basis):
     As the first one it would be a root at infinity.
     """
     for c in range(9):
-        for lane in range(LANES):
+        for lane in range(basis.shape[2]):
             f = basis[0, c, lane]
             g = basis[1, c, lane]
             basis[0, c, lane] = _COSINE * f + _SINE * g
@@ -236,7 +235,7 @@ def _turn(basis):
 @cpu_function
 def _determinant_along(f, g, out):
     """Set det f, and its derivative in the direction of g, as two coefficients of a cubic."""
-    for lane in range(LANES):
+    for lane in range(out.shape[1]):
         c0, c1, c2, c3, c4, c5, c6, c7, c8 = cofactors(
             f[0, lane], f[1, lane], f[2, lane], f[3, lane], f[4, lane], f[5, lane],
             f[6, lane], f[7, lane], f[8, lane],
@@ -252,7 +251,7 @@ def _determinant_along(f, g, out):
 @cpu_function
 def _depress(c, t):
     """Set t to shift, p, q and |q| of x³ + p x + q, the cubic c3 z³ + … + c0 at z = x − shift."""
-    for lane in range(LANES):
+    for lane in range(t.shape[1]):
         a = c[2, lane] / c[3, lane]
         b = c[1, lane] / c[3, lane]
         t[0, lane] = a * _THIRD
@@ -264,34 +263,33 @@ def _depress(c, t):
 @cpu_function
 def _near_cube_roots(words, roots):
     """Set the bits of cube roots, right within six per cent, from those of positive numbers."""
-    for lane in range(LANES):
+    for lane in range(len(roots)):
         third = ((words[lane] >> _SHIFT_32) * _THIRD_OF_2_32) >> _SHIFT_32
         roots[lane] = (third + _CUBE_ROOT_BIAS) << _SHIFT_32
 
 
 @cpu_function
-def _cubic_roots(c, roots):
+def _cubic_roots(c, t, bits, roots):
     """Set ``roots`` to the real roots of c3 z³ + c2 z² + c1 z + c0, NaN where there are fewer.
 
     The outermost root comes by Newton's method from beyond it, where it converges from one side,
-    the other two from the quadratic that it leaves.
+    the other two from the quadratic that it leaves. ``t`` and ``bits`` are scratch, four numbers
+    and one unsigned integer to a lane.
     """
-    t = np.empty((4, LANES))
-    bits = np.empty(LANES, np.uint64)
     _depress(c, t)
     _near_cube_roots(t[3].view(np.uint64), bits)
     cube_roots = bits.view(np.float64)
     x = roots[0]
-    for lane in range(LANES):
+    for lane in range(len(x)):
         x[lane] = 1.06 * cube_roots[lane] + math.sqrt(max(-t[1, lane], 0.0))
     for _ in range(_NEWTON_STEPS):
-        for lane in range(LANES):
+        for lane in range(len(x)):
             # x³ + p x − |q|, whose largest root is plus or minus the outermost of x³ + p x + q.
             square = x[lane] * x[lane]
             x[lane] -= (x[lane] * (square + t[1, lane]) - t[3, lane]) / (3.0 * square + t[1, lane])
-    for lane in range(LANES):
+    for lane in range(len(x)):
         outermost = math.copysign(roots[0, lane], -t[2, lane])
-        width = 0.5 * math.sqrt(-3.0 * outermost * outermost - 4.0 * t[1, lane])
+        width = 0.5 * np.sqrt(-3.0 * outermost * outermost - 4.0 * t[1, lane])
         roots[0, lane] = outermost - t[0, lane]
         roots[1, lane] = -0.5 * outermost + width - t[0, lane]
         roots[2, lane] = -0.5 * outermost - width - t[0, lane]
@@ -303,7 +301,7 @@ def _lead_by_larger(cubic, basis):
 
     A small one makes one root large, and rounding of that would be an error of the others.
     """
-    for lane in range(LANES):
+    for lane in range(cubic.shape[1]):
         if abs(cubic[0, lane]) > abs(cubic[3, lane]):
             for k in range(2):
                 cubic[k, lane], cubic[3 - k, lane] = cubic[3 - k, lane], cubic[k, lane]
@@ -314,54 +312,64 @@ def _lead_by_larger(cubic, basis):
 @cpu_function
 def _combine(basis, z, model):
     for c in range(9):
-        for lane in range(LANES):
+        for lane in range(len(z)):
             model[c, lane] = z[lane] * basis[0, c, lane] + basis[1, c, lane]
 
 
 @cpu_function
-def models_of_samples(samples, models):
+def models_of_samples(samples, a, basis, parts, bits, columns, models):
     """Set the models of each lane: up to three of seven matches, one of eight.
 
     Those that are missing hold NaN. One of eight matches is not of rank two yet.
+
+    Parameters
+    ----------
+    samples : float64 array of shape (size, 4, n_lanes)
+        With a size of 7 or 8.
+    a : float64 array of shape (size, 9, n_lanes)
+        This and what follows is scratch.
+    basis : float64 array of shape (2, 9, n_lanes)
+    parts : float64 array of shape (11, n_lanes)
+    bits : uint64 array of shape (n_lanes,)
+    columns : int64 array of shape (9,)
+    models : float64 array of shape (3, 9, n_lanes)
     """
     size = len(samples)
-    a = np.empty((size, 9, LANES))
-    basis = np.empty((2, 9, LANES))
-    smallest = np.empty(LANES)
+    n_lanes = samples.shape[2]
+    smallest = parts[1]
     _set_equations(samples, a)
-    _eliminate(a, smallest)
+    _eliminate(a, parts[0], smallest)
     _read_null_vectors(a, basis if size == 7 else models)
-    for lane in range(LANES):
+    for lane in range(n_lanes):
         if not smallest[lane] > _SMALL_PIVOT:
-            _solve_alone(samples, lane, basis if size == 7 else models)
+            _solve_alone(samples, lane, a[:, :, lane], columns, basis if size == 7 else models)
     if size == 7:
-        cubic = np.empty((4, LANES))
-        roots = np.empty((3, LANES))
-        falling = np.empty((2, LANES))
+        cubic, falling, roots = parts[0:4], parts[4:6], parts[8:11]
         _turn(basis)
         _determinant_along(basis[1], basis[0], cubic)
         _determinant_along(basis[0], basis[1], falling)
-        for lane in range(LANES):
+        for lane in range(n_lanes):
             cubic[3, lane] = falling[0, lane]
             cubic[2, lane] = falling[1, lane]
         _lead_by_larger(cubic, basis)
-        _cubic_roots(cubic, roots)
+        _cubic_roots(cubic, parts[4:8], bits, roots)
         for k in range(3):
             _combine(basis, roots[k], models[k])
 
 
 @cpu_function
-def keep_possible(model, samples, oriented, is_possible):
+def keep_possible(model, samples, oriented, parts, is_possible):
     """Mark the lanes that have a model and, if oriented, one that cameras can have seen.
 
     The matches of such a one lie on the rays of their epipolar lines that face each other: all
     (e₂ × x₂)·(F x₁) have one sign (Chum, Werner and Matas, "Epipolar geometry estimation via RANSAC
     benefits from the oriented epipolar constraint", ICPR 2004). e₂ is the cross product of F's
-    first columns; if those are parallel it vanishes and nothing is refused.
+    first columns; if those are parallel it vanishes and nothing is refused. ``parts`` is scratch,
+    at least five numbers to a lane.
     """
-    low, high = np.empty(LANES), np.empty(LANES)
-    e0, e1, e2 = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    for lane in range(LANES):
+    low, high, e0, e1, e2 = parts[0], parts[1], parts[2], parts[3], parts[4]
+    n_lanes = len(is_possible)
+    for lane in range(n_lanes):
         low[lane] = 0.0
         high[lane] = 0.0
         e0[lane] = model[3, lane] * model[7, lane] - model[6, lane] * model[4, lane]
@@ -378,7 +386,7 @@ def keep_possible(model, samples, oriented, is_possible):
         e2[lane] *= scale
     for k in range(len(samples)):
         x1, y1, x2, y2 = samples[k, 0], samples[k, 1], samples[k, 2], samples[k, 3]
-        for lane in range(LANES):
+        for lane in range(n_lanes):
             l0 = model[0, lane] * x1[lane] + model[1, lane] * y1[lane] + model[2, lane]
             l1 = model[3, lane] * x1[lane] + model[4, lane] * y1[lane] + model[5, lane]
             l2 = model[6, lane] * x1[lane] + model[7, lane] * y1[lane] + model[8, lane]
@@ -389,7 +397,7 @@ def keep_possible(model, samples, oriented, is_possible):
             )
             low[lane] = min(low[lane], side)
             high[lane] = max(high[lane], side)
-    for lane in range(LANES):
+    for lane in range(n_lanes):
         is_possible[lane] = _is_finite(model, lane) and not (
             oriented and low[lane] * high[lane] < 0.0
         )
@@ -401,3 +409,13 @@ def _is_finite(model, lane):
     for c in range(9):
         total += abs(model[c, lane])
     return 0.0 < total < np.inf
+
+
+@cpu_function
+def set_unit(model, unit):
+    """Set unit to a model of nine numbers, divided by its norm."""
+    squares = 0.0
+    for c in range(9):
+        squares += model[c] * model[c]
+    for c in range(9):
+        unit[c] = model[c] / math.sqrt(squares)

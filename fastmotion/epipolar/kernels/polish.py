@@ -1,14 +1,16 @@
 """Refinement of a fundamental matrix among right and wrong matches near their epipolar lines.
 
 Matches are four rows x1 y1 x2 y2 of coordinates that the caller has centred in each image and
-divided by one scale for both. Scratch that belongs to a match is a column.
+divided by one scale for both. Scratch that belongs to a match is a column; the parts of a kernel
+that work on columns serve all matches on the CPU, and those of one thread on a CUDA device, which
+then adds up what the threads have found.
 """
 
 import math
 
 import numpy as np
 
-from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.core.compile import cpu_function, cpu_kernel, scalar
 from fastmotion.em.kernels.scalar import exp_of_negative
 from fastmotion.epipolar.kernels.matrices import (
     factor_cholesky,
@@ -27,14 +29,14 @@ _DISTANCE, _WEIGHT, _MATCH, _COUNTS = 7, 8, 9, 13
 _OUTER_DISTANCE, _LEVERAGE, _LOG_UNIT = 14, 15, 16
 N_ROWS = 17
 
-_MOST_STEPS = 3
-_MOST_PASSES = 8
+MOST_STEPS = 3
+MOST_PASSES = 8
 # Estimates of the mixture are taken as final when the noise and the share of right matches change
 # less, which is well below their own uncertainty.
 _TOLERANCE = np.float64(1e-3)
 # A step is the last when its squared length, in standard deviations of F, is below this; and a
 # round is when its first step is that short.
-_LAST_STEP = np.float64(1e-3)
+LAST_STEP = np.float64(1e-3)
 # Leverages of wrong matches are drawn to those of right ones by so many matches, so that the
 # variance of two or three is not taken at its word; and their logarithms vary by this at least.
 _DRAWN = np.float64(3.0)
@@ -93,12 +95,11 @@ def _dot(a, b, weight, n):
 
 
 @cpu_function
-def _factor(rows, n, normal, factor):
-    """Set the Cholesky factor of the weighted normal matrix; return if it has one."""
+def set_normal(rows, n, normal):
+    """Set the lower triangle of the weighted normal matrix."""
     for i in range(N_FREE):
         for j in range(i + 1):
             normal[i, j] = _dot(rows[i], rows[j], rows[_WEIGHT], n)
-    return factor_cholesky(normal, 0.0, factor)
 
 
 @cpu_function
@@ -126,7 +127,7 @@ def _leverages(inverse, t0, t1, t2, t3, t4, t5, t6, n, out):
 
 
 @cpu_function
-def _look_from_outside(weight, distance, n, leverage, outer_distance, log_unit):
+def look_from_outside(weight, distance, n, leverage, outer_distance, log_unit):
     """Set what a fit to the other matches says of each; leverages become logarithms."""
     for i in range(n):
         left = max(1 - weight[i] * leverage[i], _LEAST_LEFT)
@@ -137,8 +138,11 @@ def _look_from_outside(weight, distance, n, leverage, outer_distance, log_unit):
 
 
 @cpu_function(fastmath="reassociate")
-def _moments(weight, count, distance, x, n, of_right, of_wrong):
-    """Set sums over right and over wrong matches of 1, d², x and x²."""
+def set_moments(weight, count, distance, x, n, sums):
+    """Set sums over right matches of 1, d², x and x², and over wrong ones of 1, x and x².
+
+    x is the logarithm of the leverage.
+    """
     r0, r1, r2, r3, w0, w2, w3 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         right = weight[i]
@@ -150,12 +154,12 @@ def _moments(weight, count, distance, x, n, of_right, of_wrong):
         w0 += wrong
         w2 += wrong * x[i]
         w3 += wrong * x[i] * x[i]
-    of_right[0], of_right[1], of_right[2], of_right[3] = r0, r1, r2, r3
-    of_wrong[0], of_wrong[2], of_wrong[3] = w0, w2, w3
+    sums[0], sums[1], sums[2], sums[3] = r0, r1, r2, r3
+    sums[4], sums[5], sums[6] = w0, w2, w3
 
 
 @cpu_function
-def _weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0, weight):
+def weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0, weight):
     """Set the weights: probabilities of being right, times the counts."""
     for i in range(n):
         from1, from0 = x[i] - m1, x[i] - m0
@@ -170,47 +174,65 @@ def _weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0
         weight[i] = count[i] * (1.0 if odds >= 0 else smaller) / (1 + smaller)
 
 
+@scalar
+def noise_of_right(sum0, sum1):
+    """Return the standard deviation of the noise for `set_moments`' first sums."""
+    return max(np.sqrt(sum1 / sum0), _LEAST_NOISE)
+
+
+@scalar
+def is_settled(noise, before, share, last):
+    """Return whether the noise and the ratio of wrong to right matches are the last's."""
+    return abs(noise - before) <= _TOLERANCE * noise and abs(share - last) <= _TOLERANCE
+
+
 @cpu_function
-def _estimate_mixture(rows, n, far, noise, window):
+def mixture_of_moments(sums, far, noise, window):
+    """Return what `weigh` needs of the mixture: a constant, and halves of precisions and means."""
+    right, wrong = sums[0], sums[4]
+    m1 = sums[2] / right
+    v1 = max(sums[3] / right - m1 * m1, 0.0) + _LEAST_SPREAD
+    n_wrong = wrong + far[0] + _DRAWN
+    m0 = (sums[5] + far[1] + _DRAWN * m1) / n_wrong
+    square = sums[6] + far[2] + _DRAWN * (v1 + m1 * m1)
+    v0 = max(square / n_wrong - m0 * m0, 0.0) + _LEAST_SPREAD
+    constant = (
+        math.log(right / max(wrong, 0.5)) - math.log(noise / window) - _LOG_ROOT_HALF_PI
+        + 0.5 * math.log(v0 / v1)
+    )  # fmt: skip
+    return constant, 0.5 / (noise * noise), m1, 0.5 / v1, m0, 0.5 / v0
+
+
+@cpu_function
+def _estimate_mixture(rows, n, far, noise, window, sums):
     """Set weights by expectation and maximisation; return the standard deviation of the noise."""
     weight, count = rows[_WEIGHT], rows[_COUNTS]
     distance, x, unit = rows[_OUTER_DISTANCE], rows[_LEVERAGE], rows[_LOG_UNIT]
-    of_right, of_wrong = np.empty(4), np.empty(4)
     last = 0.0
-    for _ in range(_MOST_PASSES):
-        _moments(weight, count, distance, x, n, of_right, of_wrong)
-        right, wrong = of_right[0], of_wrong[0]
-        if not right > N_FREE:
+    for _ in range(MOST_PASSES):
+        set_moments(weight, count, distance, x, n, sums)
+        if not sums[0] > N_FREE:
             return 0.0
-        before = noise
-        noise = max(np.sqrt(of_right[1] / right), _LEAST_NOISE)
-        share = wrong / right
-        if abs(noise - before) <= _TOLERANCE * noise and abs(share - last) <= _TOLERANCE:
+        before, noise = noise, noise_of_right(sums[0], sums[1])
+        share = sums[4] / sums[0]
+        if is_settled(noise, before, share, last):
             break
         last = share
-        m1 = of_right[2] / right
-        v1 = max(of_right[3] / right - m1 * m1, 0.0) + _LEAST_SPREAD
-        n_wrong = wrong + far[0] + _DRAWN
-        m0 = (of_wrong[2] + far[1] + _DRAWN * m1) / n_wrong
-        square = of_wrong[3] + far[2] + _DRAWN * (v1 + m1 * m1)
-        v0 = max(square / n_wrong - m0 * m0, 0.0) + _LEAST_SPREAD
-        constant = (
-            math.log(right / max(wrong, 0.5)) - math.log(noise / window) - _LOG_ROOT_HALF_PI
-            + 0.5 * math.log(v0 / v1)
-        )  # fmt: skip
-        _weigh(
-            count, distance, x, unit, n, constant, 0.5 / (noise * noise),
-            m1, 0.5 / v1, m0, 0.5 / v0, weight,
-        )  # fmt: skip
+        constant, half_precision, m1, h1, m0, h0 = mixture_of_moments(sums, far, noise, window)
+        weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0, weight)
     return noise
 
 
 @cpu_function
-def _step(rows, n, factor, basis, F, scratch):
-    """Move F by a Gauss-Newton step of the weighted squares; return twice what it should gain."""
-    descent, step = np.empty(N_FREE), np.empty(N_FREE)
+def set_descent(rows, n, descent):
+    """Set the direction in which the weighted squares fall."""
     for i in range(N_FREE):
         descent[i] = -_dot(rows[i], rows[_DISTANCE], rows[_WEIGHT], n)
+
+
+@cpu_function
+def take_step(factor, descent, step, basis, F, scratch):
+    """Move F by a Gauss-Newton step of the weighted squares; return twice what it should gain."""
     solve_cholesky(factor, descent, step)
     gain = 0.0
     for i in range(N_FREE):
@@ -220,25 +242,31 @@ def _step(rows, n, factor, basis, F, scratch):
 
 
 @cpu_function
-def _climb(rows, n, normal, factor, basis, F, scratch, noise):
-    """Make steps until they are short; return what `_step` said of the first, NaN if one fails."""
+def _climb(rows, n, normal, factor, basis, F, vectors, noise):
+    """Make steps until they are short; return what they should gain by the first, NaN if one fails.
+
+    ``vectors`` is scratch, five rows of nine numbers.
+    """
+    scratch, axes, descent, step = vectors[0], vectors[1:3], vectors[3], vectors[4]
     first = 0.0
-    for step in range(_MOST_STEPS):
-        if not _factor(rows, n, normal, factor):
+    for k in range(MOST_STEPS):
+        set_normal(rows, n, normal)
+        if not factor_cholesky(normal, 0.0, factor):
             return np.nan
-        gain = _step(rows, n, factor, basis, F, scratch)
-        if not set_tangent_basis(F, scratch, basis):
+        set_descent(rows, n, descent)
+        gain = take_step(factor, descent, step, basis, F, scratch)
+        if not set_tangent_basis(F, scratch, axes, basis):
             return np.nan
-        _look(F, basis, rows, 0, n)
-        if step == 0:
+        look(F, basis, rows, 0, n)
+        if k == 0:
             first = gain
-        if gain < _LAST_STEP * noise * noise:
+        if gain < LAST_STEP * noise * noise:
             break
     return first
 
 
 @cpu_function
-def _gather(matches, counts, F, window, rows, chosen):
+def gather(matches, counts, F, window, rows, chosen):
     """Copy the matches within a window of their epipolar lines; return how many they are."""
     f0, f1, f2, f3, f4, f5, f6, f7, f8 = F[0], F[1], F[2], F[3], F[4], F[5], F[6], F[7], F[8]
     n = 0
@@ -255,16 +283,21 @@ def _gather(matches, counts, F, window, rows, chosen):
     return n
 
 
+@scalar
+def far_stride(n):
+    """Return the distance of the matches that `gather_far` takes of n."""
+    return 1 + n // _MOST_FAR
+
+
 @cpu_function
-def _gather_far(matches, counts, F, window, rows, n):
+def gather_far(matches, counts, F, window, rows, n):
     """Copy matches outside the window, moved onto their lines in image 2, to the columns from n on.
 
     That is where the wrong matches within the window come from. Return how many they are.
     """
     f0, f1, f2, f3, f4, f5, f6, f7, f8 = F[0], F[1], F[2], F[3], F[4], F[5], F[6], F[7], F[8]
-    n_all = matches.shape[1]
     found = 0
-    for i in range(0, n_all, 1 + n_all // _MOST_FAR):
+    for i in range(matches.shape[1]):
         a, b, c, d = matches[0, i], matches[1, i], matches[2, i], matches[3, i]
         error, u, v, p, q = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, a, b, c, d)
         across = u * u + v * v
@@ -281,7 +314,8 @@ def _gather_far(matches, counts, F, window, rows, n):
 
 
 @cpu_function
-def _look(F, basis, rows, start, stop):
+def look(F, basis, rows, start, stop):
+    """Set distances and derivatives of some columns."""
     columns = rows[:, start:stop]
     _linearise(
         F, basis, columns[_MATCH], columns[_MATCH + 1], columns[_MATCH + 2], columns[_MATCH + 3],
@@ -291,7 +325,8 @@ def _look(F, basis, rows, start, stop):
 
 
 @cpu_function
-def _weigh_leverages(inverse, rows, start, stop):
+def weigh_leverages(inverse, rows, start, stop):
+    """Set the leverages of some columns."""
     columns = rows[:, start:stop]
     _leverages(
         inverse, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5],
@@ -300,27 +335,28 @@ def _weigh_leverages(inverse, rows, start, stop):
 
 
 @cpu_function
-def _sum_logarithms(leverage, n, sums):
+def sum_logarithms(rows, start, stop, sums):
     """Set the sums over wrong matches from far ones: their number, x and x², x a logarithm."""
-    sums[0] = n
+    sums[0] = stop - start
     sums[1] = 0.0
     sums[2] = 0.0
-    for i in range(n):
-        x = math.log(max(leverage[i], _LEAST_LEVERAGE))
+    for i in range(start, stop):
+        x = math.log(max(rows[_LEVERAGE, i], _LEAST_LEVERAGE))
         sums[1] += x
         sums[2] += x * x
 
 
 @cpu_function
-def _weigh_by_distance(rows, n, noise):
+def weigh_by_distance(rows, n, noise):
+    """Set the weights as if the noise were known and nothing else told right from wrong."""
     for i in range(n):
         ratio = rows[_DISTANCE, i] / noise
         rows[_WEIGHT, i] = rows[_COUNTS, i] * exp_of_negative(-0.5 * ratio * ratio)
 
 
 @cpu_function
-def _tell(rows, n, chosen, probability):
-    """Set the probabilities of all matches; return the root mean square distance."""
+def tell(rows, n, chosen, probability):
+    """Set the probabilities of all matches; return the sums of weights and weighted squares."""
     for i in range(probability.shape[0]):
         probability[i] = 0.0
     total, square = 0.0, 0.0
@@ -329,43 +365,48 @@ def _tell(rows, n, chosen, probability):
         probability[chosen[i]] = weight / rows[_COUNTS, i]
         total += weight
         square += weight * rows[_DISTANCE, i] * rows[_DISTANCE, i]
-    return max(np.sqrt(square / total), _LEAST_NOISE)
+    return total, square
 
 
 @cpu_kernel(fastmath="contract")
-def polish(matches, counts, F, noise, width, most_rounds, probability, rows, chosen):
+def polish(matches, counts, F, noise, width, most_rounds, probability):
     """Refine F and estimate the noise and how probably matches are right; 0 if that fails.
 
     F, nine numbers of unit norm, changes in place. ``width`` is that of the window in standard
-    deviations of the noise, and ``rows`` and ``chosen`` are scratch with a column for each match.
+    deviations of the noise.
     """
+    rows = np.empty((N_ROWS, matches.shape[1]))
+    chosen = np.empty(matches.shape[1], np.int64)
     normal, factor = np.empty((N_FREE, N_FREE)), np.empty((N_FREE, N_FREE))
     inverse, basis = np.empty((N_FREE, N_FREE)), np.empty((N_FREE, 9))
-    scratch, far = np.empty(9), np.empty(3)
+    vectors, far, sums = np.empty((5, 9)), np.empty(3), np.empty(7)
+    stride = far_stride(matches.shape[1])
     n = 0
     for _round in range(most_rounds):
         window = width * noise
-        n = _gather(matches, counts, F, window, rows, chosen)
-        if n <= N_FREE or not set_tangent_basis(F, scratch, basis):
+        n = gather(matches, counts, F, window, rows, chosen)
+        if n <= N_FREE or not set_tangent_basis(F, vectors[0], vectors[1:3], basis):
             return 0.0
-        n_far = _gather_far(matches, counts, F, window, rows, n)
-        _look(F, basis, rows, 0, n + n_far)
-        _weigh_by_distance(rows, n, noise)
-        if not _factor(rows, n, normal, factor):
+        n_far = gather_far(matches[:, ::stride], counts[::stride], F, window, rows, n)
+        look(F, basis, rows, 0, n + n_far)
+        weigh_by_distance(rows, n, noise)
+        set_normal(rows, n, normal)
+        if not factor_cholesky(normal, 0.0, factor):
             return 0.0
         invert_lower(factor, inverse)
-        _weigh_leverages(inverse, rows, 0, n + n_far)
-        _sum_logarithms(rows[_LEVERAGE, n:], n_far, far)
-        _look_from_outside(
+        weigh_leverages(inverse, rows, 0, n + n_far)
+        sum_logarithms(rows, n, n + n_far, far)
+        look_from_outside(
             rows[_WEIGHT], rows[_DISTANCE], n,
             rows[_LEVERAGE], rows[_OUTER_DISTANCE], rows[_LOG_UNIT],
         )  # fmt: skip
-        noise = _estimate_mixture(rows, n, far, noise, window)
+        noise = _estimate_mixture(rows, n, far, noise, window, sums)
         if noise == 0.0:
             return 0.0
-        first = _climb(rows, n, normal, factor, basis, F, scratch, noise)
+        first = _climb(rows, n, normal, factor, basis, F, vectors, noise)
         if np.isnan(first):
             return 0.0
-        if first < _LAST_STEP * noise * noise:
+        if first < LAST_STEP * noise * noise:
             break
-    return _tell(rows, n, chosen, probability)
+    total, square = tell(rows, n, chosen, probability)
+    return noise_of_right(total, square)
