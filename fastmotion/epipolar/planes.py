@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.epipolar.checks import check_matches, check_matrix, check_points
 from fastmotion.epipolar.estimation import normalise_points, shorten
-from fastmotion.epipolar.kernels import planar
+from fastmotion.epipolar.launching import Kernels, cpu_kernels
 from fastmotion.linear._normal_equations import check_weight
 
 __all__ = [
@@ -405,11 +405,13 @@ def planar_sampson_distance(H: ArrayLike, matches: ArrayLike) -> NDArray[np.floa
     array([3.5355])
     """
     rows, _ = check_matches(matches, name="matches")
-    return sampson_distances(normalise_homography(H), rows)
+    return sampson_distances(normalise_homography(H), rows, cpu_kernels())
 
 
-def sampson_distances(H: NDArray[np.float64], matches: NDArray[np.float64]) -> NDArray[np.float64]:
+def sampson_distances(
+    H: NDArray[np.float64], matches: NDArray[np.float64], kernels: Kernels
+) -> NDArray[np.float64]:
     """Return Sampson distances of matches that have been checked."""
     distances = np.empty(len(matches))
-    planar.sampson_distances(np.ascontiguousarray(matches.T), H.ravel(), distances)
+    kernels.planar.sampson_distances(np.ascontiguousarray(matches.T), H.ravel(), distances)
     return distances

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastmotion.epipolar.kernels import planar, planar_scalar
+from fastmotion.epipolar.kernels import planar, planar_algebra, planar_scalar
 from tests.reference import homography as reference
 
 
@@ -31,10 +31,15 @@ def run_refine(points, model, *, threshold=1e3, max_steps=50, weight=None):
     """Return the model, the information on its tangent space, its cost and inliers."""
     model, normal = np.array(model, float).ravel(), np.zeros((9, 9))
     weight = np.ones(points.shape[1]) if weight is None else weight
-    cost, count, total = planar.refine(
+    cost, plain_cost, count, total = planar.refine(
         points, weight, float(threshold), max_steps, 1e-3, model, normal
     )
-    assert total == pytest.approx(count if (weight == 1).all() else weight.sum())
+    if (weight == 1).all():
+        assert (plain_cost, total) == (pytest.approx(cost), count)
+    else:
+        assert total == pytest.approx(weight.sum())
+        squares = np.minimum(reference.sampson(model, points.T) ** 2, threshold**2)
+        assert plain_cost == pytest.approx(squares.sum())
     tangent = np.eye(9) - np.outer(model, model)
     return model, tangent @ normal @ tangent, cost, count
 
@@ -144,7 +149,9 @@ def drawn(pool, n_trials, must_hold_last=False):
     """Return what the trials draw, as the plain Python function does it."""
     sample, rows = np.empty(4, np.int64), []
     for trial in range(n_trials):
-        planar._draw_four.py_func(np.uint64(3), np.uint64(trial), pool, must_hold_last, sample)
+        planar_algebra.draw_four.py_func(
+            np.uint64(3), np.uint64(trial), pool, must_hold_last, sample
+        )
         rows.append(sample.copy())
     return np.array(rows)
 

@@ -7,112 +7,67 @@ divided by one scale for both, so that Sampson distances scale with it.
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
-from fastmotion.core.random import philox
 from fastmotion.epipolar.kernels.keeping import keep
-from fastmotion.epipolar.kernels.planar_scalar import (
-    between_origins,
-    four_point_homography,
-    planar_determinant,
-    planar_residual,
-    planar_sampson,
-    same_orientation,
-    triple_areas,
+from fastmotion.epipolar.kernels.planar_algebra import (
+    COST,
+    COUNT,
+    EVERYTHING,
+    FINE,
+    FIRST_DAMPING,
+    MAX_PASSES,
+    MAX_ROUNDS,
+    MIXTURE_TOLERANCE,
+    N_SUMS,
+    OF_GRADIENT,
+    PLAIN_COST,
+    ROUND_TOLERANCE,
+    WEIGHT,
+    WINDOW,
+    draw_four,
+    is_last_step,
+    model_of_four,
+    propose,
+    reflect,
+    set_axis,
+    unfold_row,
 )
+from fastmotion.epipolar.kernels.planar_scalar import (
+    LEAST_NOISE,
+    differ_little,
+    estimated_mixture,
+    linearised_match,
+    match_gain,
+    planar_sampson,
+    right_share,
+    will_hardly_exceed,
+)
+from fastmotion.epipolar.kernels.ranks import least_of_rank
 
 # Matches that are scored between two decisions whether to go on.
 BLOCK = 64
-
-# A model is dropped when it has gained so many standard deviations less than one as good as the
-# best kept: of a thousand such models one or two are lost.
-_DEVIATIONS = np.float64(3.0)
-
-_LOW_32 = np.uint64(0xFFFFFFFF)
-_SHIFT_32 = np.uint64(32)
 
 # Rows of a block's scratch in `_linearise`: coordinates in image 1, corrected to obey the model,
 # weights of the six pairs of rows of H in the normal matrix, and of its three rows in the gradient.
 _METRIC, _GRADIENT, _N_ROWS = 2, 8, 11
 
-# Sums over matches: six products of coordinates for each pair of rows of H, three coordinates for
-# each row, the cost, the number of inliers and their weight.
-_OF_GRADIENT, _COST, _COUNT, _WEIGHT, _N_SUMS = 36, 45, 46, 47, 48
-
-# Which of the six pairs of rows, and of the six products xx xy x yy y 1, stands at each place.
-_PAIRS = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-
-_FIRST_DAMPING = np.float64(1e-3)
-_LEAST_PIVOT = np.float64(1e-14)
-_ONE = np.float32(1)
-
-
-@cpu_function
-def _draw_four(seed, trial, pool, must_hold_last, sample):
-    """Set sample to four different numbers below pool, in order; the last may be prescribed."""
-    words = philox(
-        np.uint64(0), np.uint64(0), trial & _LOW_32, trial >> _SHIFT_32,
-        seed & _LOW_32, seed >> _SHIFT_32,
-    )  # fmt: skip
-    drawn = 3 if must_hold_last else 4
-    rest = pool - 4 + drawn
-    sample[3] = rest
-    for k in range(drawn):
-        # Of the numbers that are left, the one of a random rank.
-        number = np.int64((words[k] * np.uint64(rest - k)) >> _SHIFT_32)
-        place = 0
-        while place < k and sample[place] <= number:
-            number += 1
-            place += 1
-        for other in range(k, place, -1):
-            sample[other] = sample[other - 1]
-        sample[place] = number
-
-
-@cpu_function
-def _model_of_four(points, sample, model):
-    """Set model, of unit norm, to the homography of four matches; return whether there is one."""
-    a, b, c, o = sample[0], sample[1], sample[2], sample[3]
-    x1, y1, x2, y2 = points[0, o], points[1, o], points[2, o], points[3, o]
-    xa, ya, ua, va = points[0, a] - x1, points[1, a] - y1, points[2, a] - x2, points[3, a] - y2
-    xb, yb, ub, vb = points[0, b] - x1, points[1, b] - y1, points[2, b] - x2, points[3, b] - y2
-    xc, yc, uc, vc = points[0, c] - x1, points[1, c] - y1, points[2, c] - x2, points[3, c] - y2
-    a1, b1, c1, abc1 = triple_areas(xa, ya, xb, yb, xc, yc)
-    a2, b2, c2, abc2 = triple_areas(ua, va, ub, vb, uc, vc)
-    if not same_orientation(a1, b1, c1, abc1, a2, b2, c2, abc2):
-        return False
-    h0, h1, h2, h3, h4, h5, h6, h7, h8 = four_point_homography(
-        xa, ya, xb, yb, xc, yc, a1, b1, c1, ua, va, ub, vb, uc, vc, a2, b2, c2
-    )  # fmt: skip
-    h = between_origins(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1, y1, x2, y2)
-    square = 0.0
-    for k in range(9):
-        square += h[k] * h[k]
-    if not 0 < square < np.inf:
-        return False
-    share = 1 / np.sqrt(square)
-    for k in range(9):
-        model[k] = share * h[k]
-    return True
+_ZERO = np.float32(0)
 
 
 @cpu_function(fastmath="reassociate")
 def _gain_of_rows(h, x1, y1, x2, y2, n, inverse_limit):
     """Return the summed gain of n matches."""
     h0, h1, h2, h3, h4, h5, h6, h7, h8 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]
-    total = np.float32(0)
+    total = _ZERO
     for i in range(n):
-        square = planar_sampson(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i])
-        gain = _ONE - inverse_limit * square
-        total += gain if gain > 0 else np.float32(0)
+        total += match_gain(
+            h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i], inverse_limit
+        )
     return total
 
 
 @cpu_function
 def _gain(h, points, inverse_limit, floor):
-    """Return the summed gain of a model, or 0 where it cannot, or will hardly, exceed the floor.
-
-    It hardly will when in the first matches, which lie in random order, it has gained less than
-    its share by several standard deviations. A gain between 0 and 1 varies no more than a coin.
-    """
+    """Return the summed gain of a model, or 0 where it cannot, or will hardly, exceed the floor."""
     x1, y1, x2, y2 = points[0], points[1], points[2], points[3]
     n = points.shape[1]
     share = floor / n
@@ -124,11 +79,7 @@ def _gain(h, points, inverse_limit, floor):
             h, x1[start:stop], y1[start:stop], x2[start:stop], y2[start:stop], BLOCK, inverse_limit
         )
         start = stop
-        lack = start * share - gain
-        spread = start * share * (1 - share)
-        if gain + (n - start) <= floor or (
-            lack > 0 and lack * lack > _DEVIATIONS * _DEVIATIONS * spread
-        ):
+        if will_hardly_exceed(gain, start, n - start, share, floor):
             return 0.0
     return gain + _gain_of_rows(
         h, x1[start:], y1[start:], x2[start:], y2[start:], n - start, inverse_limit
@@ -166,7 +117,7 @@ def search(matches, points, pools, seed, first, threshold, models, gains):
     int
         Trials whose sample had a homography that a camera can see.
     """
-    n = points.shape[1]
+    n = matches.shape[1]
     inverse_limit = np.float32(1 / (threshold * threshold))
     sample = np.empty(4, np.int64)
     model = np.empty(9)
@@ -174,8 +125,8 @@ def search(matches, points, pools, seed, first, threshold, models, gains):
     last = gains.shape[0] - 1
     solved = 0
     for t in range(pools.shape[0]):
-        _draw_four(seed, first + np.uint64(t), pools[t], pools[t] < n, sample)
-        if not _model_of_four(matches, sample, model):
+        draw_four(seed, first + np.uint64(t), pools[t], pools[t] < n, sample)
+        if not model_of_four(matches, sample, model):
             continue
         solved += 1
         for k in range(9):
@@ -205,58 +156,34 @@ def sample_models(matches, seed, first, models):
     sample = np.empty(4, np.int64)
     n_models = 0
     for t in range(models.shape[0]):
-        _draw_four(seed, first + np.uint64(t), matches.shape[1], False, sample)
-        if _model_of_four(matches, sample, models[n_models]):
+        draw_four(seed, first + np.uint64(t), matches.shape[1], False, sample)
+        if model_of_four(matches, sample, models[n_models]):
             n_models += 1
     return n_models
 
 
 @cpu_function(fastmath="reassociate")
 def _linearise(h, x1, y1, x2, y2, weight, n, limit, scratch):
-    """Fill scratch with what n matches add to the sums; return cost, inliers and their weight.
-
-    The derivatives of a residual whitened by (J Jᵀ)^-1/2 are those of the algebraic error at the
-    corrected match, which obeys the model to first order: this takes in how J depends on H.
-    """
+    """Fill scratch with what n matches add to the sums; return the last four of these."""
     h0, h1, h2, h3, h4, h5, h6, h7, h8 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]
     x, y = scratch[0], scratch[1]
     m00, m01, m02, m11, m12, m22 = (
         scratch[2], scratch[3], scratch[4], scratch[5], scratch[6], scratch[7],
     )  # fmt: skip
     g0, g1, g2 = scratch[8], scratch[9], scratch[10]
-    cost, count, total = 0.0, 0.0, 0.0
+    cost, plain_cost, count, total = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
-        e1, e2, a, b, c, d, w = planar_residual(
-            h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i]
+        (
+            x[i], y[i], m00[i], m01[i], m02[i], m11[i], m12[i], m22[i], g0[i], g1[i], g2[i],
+            of_cost, is_inlier, share,
+        ) = linearised_match(
+            h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i], weight[i], limit
         )  # fmt: skip
-        square = w * w
-        inverse = 1 / planar_determinant(a, b, c, d, square)
-        s11 = (c * c + d * d + square) * inverse
-        s12 = -(a * c + b * d) * inverse
-        s22 = (a * a + b * b + square) * inverse
-        v1 = s11 * e1 + s12 * e2
-        v2 = s12 * e1 + s22 * e2
-        # Not e1 v1 + e2 v2, which rounding may make negative.
-        along, across = e1 * c - e2 * a, e1 * d - e2 * b
-        distance = (along * along + across * across + square * (e1 * e1 + e2 * e2)) * inverse
-        is_inlier = distance < limit
-        # What is no inlier may be infinite, and zero times infinity is not zero.
-        v1, v2 = v1 if is_inlier else 0.0, v2 if is_inlier else 0.0
-        share = weight[i] if is_inlier else 0.0
-        cost += weight[i] * (distance / limit if is_inlier else 1.0)
-        count += 1.0 if is_inlier else 0.0
-        total += weight[i] if is_inlier else 0.0
-        u, v = x2[i] + w * v1, y2[i] + w * v2
-        x[i] = x1[i] - (a * v1 + c * v2)
-        y[i] = y1[i] - (b * v1 + d * v2)
-        p00, p01 = share * s11 if is_inlier else 0.0, share * s12 if is_inlier else 0.0
-        p11 = share * s22 if is_inlier else 0.0
-        p02, p12 = -(u * p00 + v * p01), -(u * p01 + v * p11)
-        m00[i], m01[i], m02[i], m11[i], m12[i] = p00, p01, p02, p11, p12
-        m22[i] = -(u * p02 + v * p12)
-        g0[i], g1[i] = share * v1, share * v2
-        g2[i] = -share * (u * v1 + v * v2)
-    return cost * limit, count, total
+        cost += weight[i] * of_cost
+        plain_cost += of_cost
+        count += is_inlier
+        total += share
+    return cost * limit, plain_cost * limit, count, total
 
 
 @cpu_function(fastmath="reassociate")
@@ -290,18 +217,19 @@ def _sum_all(h, points, weight, limit, scratch, sums):
     """Set sums to those over all matches for a model."""
     x1, y1, x2, y2 = points[0], points[1], points[2], points[3]
     n_matches = points.shape[1]
-    for k in range(_N_SUMS):
+    for k in range(N_SUMS):
         sums[k] = 0
     for start in range(0, n_matches, BLOCK):
         stop = min(start + BLOCK, n_matches)
         n = stop - start
-        cost, count, total = _linearise(
+        cost, plain_cost, count, total = _linearise(
             h, x1[start:stop], y1[start:stop], x2[start:stop], y2[start:stop], weight[start:stop],
             n, limit, scratch,
         )  # fmt: skip
-        sums[_COST] += cost
-        sums[_COUNT] += count
-        sums[_WEIGHT] += total
+        sums[COST] += cost
+        sums[PLAIN_COST] += plain_cost
+        sums[COUNT] += count
+        sums[WEIGHT] += total
         for k in range(6):
             six = _six_sums(scratch[_METRIC + k], scratch[0], scratch[1], n)
             for m in range(6):
@@ -309,87 +237,27 @@ def _sum_all(h, points, weight, limit, scratch, sums):
         for k in range(3):
             three = _three_sums(scratch[_GRADIENT + k], scratch[0], scratch[1], n)
             for m in range(3):
-                sums[_OF_GRADIENT + 3 * k + m] += three[m]
-
-
-@cpu_function
-def _reflect(vector, axis):
-    """Reflect a vector at the plane that a unit vector is normal to."""
-    product = 0.0
-    for k in range(9):
-        product += axis[k] * vector[k]
-    for k in range(9):
-        vector[k] -= 2 * product * axis[k]
+                sums[OF_GRADIENT + 3 * k + m] += three[m]
 
 
 @cpu_function
 def _unfold(sums, normal, gradient):
     """Set the normal matrix and the gradient from the sums."""
     for i in range(9):
-        gradient[i] = sums[_OF_GRADIENT + i]
-        for j in range(9):
-            normal[i, j] = sums[6 * _PAIRS[i // 3, j // 3] + _PAIRS[i % 3, j % 3]]
+        gradient[i] = sums[OF_GRADIENT + i]
+        unfold_row(sums, i, normal[i])
 
 
 @cpu_function
-def _to_tangent(h, axis, normal, gradient):
-    """Turn the normal matrix and the gradient into a frame whose first axis is h.
-
-    The other eight span the tangent space of models of unit norm. The frame is Householder's
-    reflection along `axis`.
-    """
-    square = 0.0
-    for k in range(9):
-        axis[k] = h[k]
-    axis[0] += 1.0 if h[0] >= 0 else -1.0
-    for k in range(9):
-        square += axis[k] * axis[k]
-    share = 1 / np.sqrt(square)
-    for k in range(9):
-        axis[k] *= share
+def _unfold_on_tangent(h, sums, axis, normal, gradient):
+    """Set the same in the frame of ``axis``, which is set too."""
+    _unfold(sums, normal, gradient)
+    set_axis(h, axis)
     for i in range(9):
-        _reflect(normal[i], axis)
+        reflect(normal[i], axis)
     for j in range(9):
-        _reflect(normal[:, j], axis)
-    _reflect(gradient, axis)
-
-
-@cpu_function
-def _solve_tangent(normal, gradient, damping, lower, step):
-    """Set the last eight numbers of step to the damped one; return whether there is one."""
-    step[0] = 0
-    for i in range(1, 9):
-        for j in range(1, i):
-            value = normal[i, j]
-            for k in range(1, j):
-                value -= lower[i, k] * lower[j, k]
-            lower[i, j] = value / lower[j, j]
-        pivot = (1 + damping) * normal[i, i]
-        value = -gradient[i]
-        for k in range(1, i):
-            pivot -= lower[i, k] * lower[i, k]
-            value -= lower[i, k] * step[k]
-        if not pivot > _LEAST_PIVOT * normal[i, i]:
-            return False
-        lower[i, i] = np.sqrt(pivot)
-        step[i] = value / lower[i, i]
-    for i in range(8, 0, -1):
-        for k in range(i + 1, 9):
-            step[i] -= lower[k, i] * step[k]
-        step[i] /= lower[i, i]
-    return True
-
-
-@cpu_function
-def _move(h, step, trial):
-    """Set trial to h and a step, of unit norm."""
-    square = 0.0
-    for k in range(9):
-        trial[k] = h[k] + step[k]
-        square += trial[k] * trial[k]
-    share = 1 / np.sqrt(square)
-    for k in range(9):
-        trial[k] *= share
+        reflect(normal[:, j], axis)
+    reflect(gradient, axis)
 
 
 @cpu_kernel(fastmath="contract")
@@ -419,7 +287,8 @@ def refine(points, weight, threshold, max_steps, tolerance, model, normal):
 
     Returns
     -------
-    cost : float64
+    cost, plain_cost : float64
+        The latter without weights.
     n_inliers : float64
         Matches nearer than the threshold.
     inlier_weight : float64
@@ -428,53 +297,218 @@ def refine(points, weight, threshold, max_steps, tolerance, model, normal):
     limit = threshold * threshold
     scratch = np.zeros((_N_ROWS, BLOCK))
     lower = np.zeros((9, 9))
-    sums, trial_sums = np.empty(_N_SUMS), np.empty(_N_SUMS)
+    sums, trial_sums = np.empty(N_SUMS), np.empty(N_SUMS)
     trial, gradient, axis, step = np.empty(9), np.empty(9), np.empty(9), np.empty(9)
-    damping = _FIRST_DAMPING
+    damping = FIRST_DAMPING
     _sum_all(model, points, weight, limit, scratch, sums)
-    _unfold(sums, normal, gradient)
-    _to_tangent(model, axis, normal, gradient)
+    _unfold_on_tangent(model, sums, axis, normal, gradient)
     for _ in range(max_steps):
-        if not _solve_tangent(normal, gradient, damping, lower, step):
+        gain = propose(model, axis, normal, gradient, damping, lower, step, trial)
+        if np.isnan(gain):
             damping *= 10
             continue
-        gain = 0.0
-        for k in range(1, 9):
-            gain -= gradient[k] * step[k]
-        _reflect(step, axis)
-        _move(model, step, trial)
         _sum_all(trial, points, weight, limit, scratch, trial_sums)
-        is_last = gain * sums[_COUNT] <= tolerance * tolerance * sums[_COST]
-        if trial_sums[_COST] <= sums[_COST]:
+        is_last = is_last_step(gain, sums[COUNT], sums[COST], tolerance)
+        if trial_sums[COST] <= sums[COST]:
             for k in range(9):
                 model[k] = trial[k]
             sums, trial_sums = trial_sums, sums
-            _unfold(sums, normal, gradient)
-            _to_tangent(model, axis, normal, gradient)
+            _unfold_on_tangent(model, sums, axis, normal, gradient)
             damping *= 0.1
         else:
             damping *= 10
         if is_last:
             break
     _unfold(sums, normal, gradient)
-    return sums[_COST], sums[_COUNT], sums[_WEIGHT]
+    return sums[COST], sums[PLAIN_COST], sums[COUNT], sums[WEIGHT]
 
 
 @cpu_kernel(fastmath="contract")
-def sampson_distances(points, model, distances):
-    """Set distances to the Sampson distances of matches, in the unit of the coordinates.
+def refine_all(points, weight, threshold, max_steps, tolerance, models, normals, results):
+    """Move homographies to minima of their costs.
+
+    The arguments are those of `refine`, with models of shape (n_models, 9) and normal matrices of
+    shape (n_models, 9, 9); ``results``, of shape (n_models, 4), becomes what that returns of each.
+    """
+    for k in range(models.shape[0]):
+        results[k, 0], results[k, 1], results[k, 2], results[k, 3] = refine(
+            points, weight, threshold, max_steps, tolerance, models[k], normals[k]
+        )
+
+
+@cpu_kernel(fastmath="contract")
+def squared_distances(points, model, squares):
+    """Set squares to the squared Sampson distances of matches, infinite where they are undefined.
 
     Parameters
     ----------
     points : float64 array of shape (4, n_matches)
         C-contiguous.
     model : float64 array of shape (9,)
-    distances : float64 array of shape (n_matches,)
-        Infinite where the model leaves a match undefined.
+    squares : float64 array of shape (n_matches,)
     """
     h0, h1, h2, h3, h4 = model[0], model[1], model[2], model[3], model[4]
     h5, h6, h7, h8 = model[5], model[6], model[7], model[8]
     x1, y1, x2, y2 = points[0], points[1], points[2], points[3]
     for i in range(points.shape[1]):
         square = planar_sampson(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1[i], y1[i], x2[i], y2[i])
-        distances[i] = np.sqrt(square) if square >= 0 else np.inf
+        squares[i] = square if square >= 0 else np.inf
+
+
+@cpu_function
+def _gather_near(squares, weight, disc, near, counts, chosen):
+    """Copy what belongs to the matches within a disc to the front; return how many they are."""
+    n = 0
+    for i in range(squares.shape[0]):
+        if squares[i] < disc:
+            near[n], counts[n], chosen[n] = squares[i], weight[i], i
+            n += 1
+    return n
+
+
+@cpu_function
+def _set_shares(near, n, half_precision, factor, below, share):
+    """Set how probably matches are right."""
+    for i in range(n):
+        share[i] = right_share(near[i], half_precision, factor, below)
+
+
+@cpu_function(fastmath="reassociate")
+def _mixture_sums(near, counts, share, n):
+    """Return how many matches are right, the sum of their squared distances, and of all counts."""
+    n_right, squares, n_all = 0.0, 0.0, 0.0
+    for i in range(n):
+        right = counts[i] * share[i]
+        n_right += right
+        squares += right * near[i]
+        n_all += counts[i]
+    return n_right, squares, n_all
+
+
+@cpu_kernel(fastmath="contract")
+def tell_right(squares, weight, noise, probability):
+    """Set how probably each match is right, and return the noise.
+
+    Squared distances of right matches are the variance times a chi-squared variable with two
+    degrees of freedom, those of wrong ones are uniform: they lie anywhere in the disc of a radius
+    that is many times the noise. The mixture is estimated by expectation and maximisation
+    (Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM
+    algorithm").
+
+    Parameters
+    ----------
+    squares : float64 array of shape (n_matches,)
+        Squared distances.
+    weight : float64 array of shape (n_matches,)
+        Of mean 1.
+    noise : float64
+        A guess of the standard deviation of a coordinate.
+    probability : float64 array of shape (n_matches,)
+
+    Returns
+    -------
+    float64
+        Negative if too few matches seem right; probabilities are then what they were.
+    """
+    n_all = squares.shape[0]
+    near, counts, share = np.empty(n_all), np.empty(n_all), np.empty(n_all)
+    chosen = np.empty(n_all, np.int64)
+    noise = max(noise, LEAST_NOISE)
+    disc = (WINDOW * noise) * (WINDOW * noise)
+    n = _gather_near(squares, weight, disc, near, counts, chosen)
+    found, variance = -1.0, noise * noise
+    _set_shares(near, n, 0.5 / variance, 1.0, 0.0, share)
+    for _ in range(MAX_PASSES):
+        before = variance
+        n_right, of_right, n_near = _mixture_sums(near, counts, share, n)
+        found, variance, half_precision, factor = estimated_mixture(n_right, of_right, n_near, disc)
+        if found < 0:
+            return found
+        _set_shares(near, n, half_precision, factor, factor, share)
+        if differ_little(variance, before, MIXTURE_TOLERANCE):
+            break
+    for i in range(n_all):
+        probability[i] = 0.0
+    for i in range(n):
+        probability[chosen[i]] = share[i]
+    return np.sqrt(found)
+
+
+@cpu_kernel(fastmath="contract")
+def polish(points, weight, noise, max_steps, model, normal):
+    """Fit a homography to what is right among all matches.
+
+    By turns, right and wrong matches are told apart by their distances, as by `tell_right`, and the
+    model is fitted to each as probably as it is right.
+
+    Parameters
+    ----------
+    points : float64 array of shape (4, n_matches)
+        C-contiguous.
+    weight : float64 array of shape (n_matches,)
+        Of mean 1.
+    noise : float64
+        A guess of the standard deviation of a coordinate. Rather large: from a small one it is not
+        found out that all matches near are right.
+    max_steps : int
+        Of `refine` at a time; 0 leaves the model as it is.
+    model : float64 array of shape (9,)
+        Of unit norm; changed in place.
+    normal : float64 array of shape (9, 9)
+        Becomes what it becomes in `refine`.
+
+    Returns
+    -------
+    float64
+        The noise; negative if too few matches seem right.
+    """
+    squares, right = np.empty(points.shape[1]), np.empty(points.shape[1])
+    for _ in range(MAX_ROUNDS):
+        before = noise
+        squared_distances(points, model, squares)
+        noise = tell_right(squares, weight, noise, right)
+        if noise < 0:
+            break
+        for i in range(points.shape[1]):
+            right[i] *= weight[i]
+        refine(points, right, EVERYTHING, max_steps, FINE, model, normal)
+        if differ_little(before, noise, ROUND_TOLERANCE):
+            break
+    return noise
+
+
+@cpu_kernel(fastmath="contract")
+def sampson_distances(points, model, distances):
+    """Set distances to the Sampson distances of matches, in the unit of the coordinates.
+
+    The arguments are those of `squared_distances`.
+    """
+    squared_distances(points, model, distances)
+    for i in range(distances.shape[0]):
+        distances[i] = np.sqrt(distances[i])
+
+
+def least_median(models, points, rank):
+    """Return the least of the models' squared distances of a rank, and which model has it.
+
+    Parameters
+    ----------
+    models : float64 array of shape (n_models, 9)
+    points : float64 array of shape (4, n_matches)
+        C-contiguous.
+    rank : int
+        Counted from 0.
+
+    Returns
+    -------
+    least : float
+        Infinity if there is no finite one.
+    which : int
+    """
+    squares = np.empty(points.shape[1])
+
+    def squares_of(model):
+        squared_distances(points, model, squares)
+        return squares
+
+    return least_of_rank(squares_of, models, rank)

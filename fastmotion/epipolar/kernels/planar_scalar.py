@@ -4,7 +4,25 @@ A homography is nine numbers h0 … h8, the rows of H one after the other, of an
 (x1, y1) in image 1 to (x2, y2) in image 2.
 """
 
+import numpy as np
+
 from fastmotion.core.compile import scalar
+from fastmotion.em.kernels.scalar import exp_of_negative
+
+# The standard deviation of noise, in the unit of the matches, below which it is but rounding.
+LEAST_NOISE = np.float64(1e-10)
+
+# Degrees of freedom of a homography.
+_N_FREE = np.float64(8)
+# Fewer wrong matches than this can never be ruled out.
+_LEAST_WRONG = np.float64(0.5)
+_HALF = np.float64(0.5)
+_TWO = np.float64(2)
+
+# A model is dropped when it has gained so many standard deviations less than one as good as the
+# best kept, here squared: of a thousand such models one or two are lost.
+_SQUARED_DEVIATIONS = np.float32(9)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @scalar
@@ -45,6 +63,132 @@ def planar_determinant(a, b, c, d, square):
     """Return the determinant of J Jᵀ, for J of `planar_residual` with w² its square."""
     area = a * d - b * c
     return area * area + square * (a * a + b * b + c * c + d * d + square)
+
+
+@scalar
+def match_gain(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1, y1, x2, y2, inverse_limit):
+    """Return max(0, 1 - d² / threshold²), d the Sampson distance: 0 where it is undefined."""
+    square = planar_sampson(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1, y1, x2, y2)
+    gain = _ONE - inverse_limit * square
+    return gain if gain > _ZERO else _ZERO
+
+
+@scalar
+def linearised_match(h0, h1, h2, h3, h4, h5, h6, h7, h8, x1, y1, x2, y2, weight, limit):
+    """Return what a match adds to the normal equations of squared Sampson distances, and counts.
+
+    The derivatives of a residual whitened by (J Jᵀ)^-1/2 are those of the algebraic error at the
+    corrected match, which obeys the model to first order: this takes in how J depends on H. These
+    are the products of the corrected point of image 1, (x, y, 1), with three rows of their own.
+
+    Returns
+    -------
+    x, y : float64
+        The corrected point.
+    p00, p01, p02, p11, p12, p22 : float64
+        Weights of the six pairs of rows of H in the normal matrix.
+    g0, g1, g2 : float64
+        Those of the three rows in the gradient.
+    cost : float64
+        Squared distance over ``limit``, at most 1.
+    count, total : float64
+        1 and the weight for an inlier, else 0: its squared distance is below ``limit``.
+    """
+    e1, e2, a, b, c, d, w = planar_residual(
+        h0, h1, h2, h3, h4, h5, h6, h7, h8, x1, y1, x2, y2
+    )  # fmt: skip
+    square = w * w
+    inverse = 1 / planar_determinant(a, b, c, d, square)
+    s11 = (c * c + d * d + square) * inverse
+    s12 = -(a * c + b * d) * inverse
+    s22 = (a * a + b * b + square) * inverse
+    v1 = s11 * e1 + s12 * e2
+    v2 = s12 * e1 + s22 * e2
+    # Not e1 v1 + e2 v2, which rounding may make negative.
+    along, across = e1 * c - e2 * a, e1 * d - e2 * b
+    distance = (along * along + across * across + square * (e1 * e1 + e2 * e2)) * inverse
+    is_inlier = distance < limit
+    # What is no inlier may be infinite, and zero times infinity is not zero.
+    v1, v2 = v1 if is_inlier else 0.0, v2 if is_inlier else 0.0
+    share = weight if is_inlier else 0.0
+    u, v = x2 + w * v1, y2 + w * v2
+    p00, p01 = share * s11 if is_inlier else 0.0, share * s12 if is_inlier else 0.0
+    p11 = share * s22 if is_inlier else 0.0
+    p02, p12 = -(u * p00 + v * p01), -(u * p01 + v * p11)
+    return (
+        x1 - (a * v1 + c * v2), y1 - (b * v1 + d * v2),
+        p00, p01, p02, p11, p12, -(u * p02 + v * p12),
+        share * v1, share * v2, -share * (u * v1 + v * v2),
+        distance / limit if is_inlier else 1.0, 1.0 if is_inlier else 0.0, share,
+    )  # fmt: skip
+
+
+@scalar
+def will_hardly_exceed(gain, seen, left, share, floor):
+    """Return whether a model's gain can, or will, hardly exceed a floor.
+
+    It will hardly when in the first matches, which lie in random order, it has gained less than
+    its share by several standard deviations. A gain between 0 and 1 varies no more than a coin.
+
+    Parameters
+    ----------
+    gain : float32 or float64
+        Of the matches seen.
+    seen, left : as gain
+        How many those are, and how many are left.
+    share : as gain
+        The floor over the number of all.
+    floor : as gain
+    """
+    lack = seen * share - gain
+    spread = seen * share * (_ONE - share)
+    return (gain + left <= floor) | ((lack > _ZERO) & (lack * lack > _SQUARED_DEVIATIONS * spread))
+
+
+@scalar
+def right_share(square, half_precision, factor, below):
+    """Return how probably a match at a squared distance is right.
+
+    Squared distances of right matches are the variance times a chi-squared variable with two
+    degrees of freedom, those of wrong ones are uniform. With ``factor`` and ``below`` of
+    `estimated_mixture` it is Bayes' rule; with 1 and 0 a guess that knows no wrong matches.
+    """
+    likelihood = exp_of_negative(-half_precision * square)
+    return factor * likelihood / (_ONE + below * likelihood)
+
+
+@scalar
+def estimated_mixture(n_right, squares, n_all, disc):
+    """Return the variance of right matches, and half their precision and factor of `right_share`.
+
+    Parameters
+    ----------
+    n_right, squares : float64
+        How many matches are right, and the sum of their squared distances.
+    n_all : float64
+    disc : float64
+        The square of the largest distance: wrong ones lie anywhere in the disc of that radius.
+
+    Returns
+    -------
+    found : float64
+        The variance of right matches; negative if too few are right to tell.
+    variance : float64
+        The same, but no smaller than rounding allows.
+    half_precision, factor : float64
+        Of `right_share`.
+    """
+    n_left = _TWO * n_right - _N_FREE
+    found = squares / n_left if n_left > 0 else -1.0
+    variance = max(found, LEAST_NOISE * LEAST_NOISE)
+    n_wrong = max(n_all - n_right, _LEAST_WRONG)
+    return found, variance, _HALF / variance, n_right / n_wrong * (disc * _HALF / variance)
+
+
+@scalar
+def differ_little(value, other, share):
+    """Return whether a number is as far from a positive one as a share of that, or nearer."""
+    return abs(value - other) <= share * value
 
 
 @scalar
