@@ -288,15 +288,20 @@ def complete(
 
 @dataclass
 class MissingSums:
-    """Sums over rows with and without missing values; made by `MissingPasses.new_sums`."""
+    """Sums over rows with and without missing values; made by `MissingPasses.new_sums`.
+
+    ``log_likelihood`` is that of all rows.
+    """
 
     complete: MomentSums
     incomplete: GaussianMoments
+    log_likelihood: float = 0.0
 
     def add(self, other: MissingSums) -> None:
         """Add the sums over other samples."""
         self.complete.add(other.complete)
         self.incomplete = self.incomplete.merge(other.incomplete)
+        self.log_likelihood += other.log_likelihood
 
     @property
     def nbytes(self) -> int:
@@ -353,8 +358,8 @@ class MissingPasses:
         if small is not None:
             out[small.rows] = self._small_log_densities(small)
 
-    def add_statistics(self, X: NDArray, sample_weight: NDArray, sums: MissingSums) -> float:
-        """Add the expected moments of samples and return their weighted log-likelihood.
+    def add_statistics(self, X: NDArray, sample_weight: NDArray, sums: MissingSums) -> None:
+        """Add the expected moments of samples, and their weighted log-likelihood.
 
         Parameters
         ----------
@@ -371,7 +376,8 @@ class MissingPasses:
                 continue  # the logarithm of 1
             passes = self._passes(pattern.observed)
             part, weight = passes.new_sums(), sample_weight[pattern.rows]
-            log_likelihood += passes.add_statistics(_observed(X, pattern), weight, part)
+            passes.add_statistics(_observed(X, pattern), weight, part)
+            log_likelihood += part.log_likelihood
             self._add(pattern, passes, part, sums)
         if small is not None:
             shares, weight = self._small_log_densities(small), sample_weight[small.rows]
@@ -380,7 +386,7 @@ class MissingPasses:
             shares *= weight[:, None]
             self._add_small(small, shares, sums)
             log_likelihood += float(weight @ log_norms)
-        return log_likelihood
+        sums.log_likelihood += log_likelihood
 
     def add_moments(self, X: NDArray, responsibilities: NDArray, sums: MissingSums) -> None:
         """Add the expected moments of samples with given responsibilities.
@@ -409,6 +415,10 @@ class MissingPasses:
     def new_sums(self) -> MissingSums:
         """Return sums over no samples."""
         return MissingSums(self._complete.new_sums(), _empty_moments(self.gaussians))
+
+    def fetch(self, sums: MissingSums) -> MissingSums:
+        """Return the sums on the host: themselves."""
+        return sums
 
     def moments(self, sums: MissingSums) -> GaussianMoments:
         """Return the expected moments that sums of this object's stand for."""

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastmotion.core.device import CPU
+from fastmotion.core.memory import Memory, memory_of
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
+from fastmotion.em.kernels.layout import HEAD
 from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 
 __all__ = ["GaussianPasses", "MomentSums", "chunks_of"]
@@ -34,26 +37,32 @@ _ROWS = 256
 
 @dataclass
 class MomentSums:
-    """Weighted sums over samples: of 1, of deviations and of their products; float64.
+    """Weighted sums over samples: of log-likelihoods, 1, deviations and their products; float64.
 
-    They are about the means, or about the centre, of the `GaussianPasses` that made them, and lie
-    padded as its kernels want them. Sums of parts of the data add to those of the whole.
+    Deviations are from the means, or from the centre, of the `GaussianPasses` that made the sums.
+    Sums of parts of the data add to those of the whole.
+
+    Attributes
+    ----------
+    values : float64 array
+        All of them, as `fastmotion.em.kernels.layout` has them; on the device of the passes.
     """
 
-    counts: NDArray
-    first: NDArray
-    second: NDArray
+    values: Any
 
     def add(self, other: MomentSums) -> None:
-        """Add the sums over other samples."""
-        self.counts += other.counts
-        self.first += other.first
-        self.second += other.second
+        """Add the sums over other samples; both on the host."""
+        self.values += other.values
+
+    @property
+    def log_likelihood(self) -> float:
+        """The log-likelihood; on the host."""
+        return float(sum(self.values[:HEAD].tolist()))
 
     @property
     def nbytes(self) -> int:
         """Bytes that the sums take."""
-        return self.counts.nbytes + self.first.nbytes + self.second.nbytes
+        return self.values.nbytes
 
 
 class GaussianPasses:
@@ -69,6 +78,9 @@ class GaussianPasses:
         Added to the log densities: logarithms of the components' weights.
     dtype : {numpy.float64, numpy.float32}, default=numpy.float64
         Of the work at the narrowest: float32 is for data of float32.
+    memory : Memory, default=None
+        Where the data lie, that of the host if None. On a CUDA device the object is good until the
+        scope of its memory ends, in which it was made.
     """
 
     def __init__(
@@ -77,8 +89,11 @@ class GaussianPasses:
         *,
         log_weights: NDArray | None = None,
         dtype: DTypeLike = np.float64,
+        memory: Memory | None = None,
     ) -> None:
         self.gaussians = gaussians
+        self._memory = memory_of(CPU) if memory is None else memory
+        self._kernels: Any = kernels_for(self._memory.device.kind)
         self._centre = _middle(gaussians.means, log_weights)
         reach = (np.abs(gaussians.means - self._centre) / gaussians.deviations()).max()
         is_matrix = gaussians.covariance_type in ("full", "tied")
@@ -86,76 +101,102 @@ class GaussianPasses:
         self._dtype = np.dtype(dtype)
         if reach > _FLOAT32_REACH or (is_matrix and _stretch(gaussians) > _FLOAT32_STRETCH):
             self._dtype = np.dtype(np.float64)
+        if self._memory.device.kind == "cuda":
+            # So that nothing but float32 is subtracted from float32.
+            self._centre = self._centre.astype(self._dtype).astype(np.float64)
         if self._is_full and self._dtype == np.float64:
             # Each mean is subtracted by itself: no digits are lost to those far away.
             self._centre = np.zeros_like(self._centre)
         self._lay_out(log_weights)
 
-    def log_densities(self, X: NDArray, out: NDArray) -> None:
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the work."""
+        return self._dtype
+
+    def log_densities(self, X: Any, out: Any) -> None:
         """Set ``out`` to log densities.
 
         Parameters
         ----------
-        X : ndarray of shape (n, n_features)
-            float32 or float64, finite, C-contiguous.
-        out : ndarray of shape (n, n_components)
-            float32 or float64.
+        X : array of shape (n, n_features)
+            float32 or float64, finite, C-contiguous, in the memory given.
+        out : array of shape (n, n_components)
+            float32 or float64, there too.
         """
-        kernels = self._kernels
-        kernel = kernels.log_densities_full if self._is_full else kernels.log_densities_diag
-        kernel(X, self._centre, self._means, self._factors, self._constants, out)
+        self._kernel("log_densities")(X, *self._parameters, out)
 
-    def add_statistics(self, X: NDArray, sample_weight: NDArray, sums: MomentSums) -> float:
-        """Add the expected moments of samples and return their weighted log-likelihood.
+    def density_blocks(self, X: Any) -> Any:
+        """Yield blocks of samples with log densities in scratch; on a CUDA device only.
 
         Parameters
         ----------
-        X : ndarray of shape (n, n_features)
-            float32 or float64, finite, C-contiguous.
-        sample_weight : float64 ndarray of shape (n,)
+        X : device array of shape (n, n_features)
+
+        Yields
+        ------
+        rows : slice
+        log_p : device array of shape (n_components, at least the number of rows)
+            May be changed; good until the next block is asked for.
+        """
+        return self._kernel("density_blocks")(X, *self._parameters)
+
+    def add_statistics(self, X: Any, sample_weight: Any, sums: MomentSums) -> None:
+        """Add the expected moments of samples, and their weighted log-likelihood.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            float32 or float64, finite, C-contiguous, in the memory given.
+        sample_weight : array of shape (n,)
+            There too; float64 on the host, of the dtype of X on a CUDA device, where it may also be
+            of shape (0,) for ones.
         sums : MomentSums
             Added to.
         """
-        kernel = self._kernels.statistics_full if self._is_full else self._kernels.statistics_diag
-        return kernel(
-            X, sample_weight, self._centre, self._means, self._factors, self._constants,
-            sums.counts, sums.first, sums.second,
-        )  # fmt: skip
+        self._kernel("statistics")(X, sample_weight, *self._parameters, sums.values)
 
-    def add_moments(self, X: NDArray, responsibilities: NDArray, sums: MomentSums) -> None:
+    def add_moments(self, X: Any, responsibilities: Any, sums: MomentSums) -> None:
         """Add the moments of samples with given responsibilities.
 
         Parameters
         ----------
-        X : ndarray of shape (n, n_features)
-            float32 or float64, finite, C-contiguous.
-        responsibilities : ndarray of shape (n, n_components)
-            Times sample weights.
+        X : array of shape (n, n_features)
+            float32 or float64, finite, C-contiguous, in the memory given.
+        responsibilities : array of shape (n, n_components)
+            Times sample weights. On a CUDA device it may be a callable that is told a block of rows
+            and an array of shape (n_components, at least the number of rows), which it sets.
         sums : MomentSums
             Added to.
         """
-        kernel = self._kernels.add_moments_full if self._is_full else self._kernels.add_moments_diag
-        kernel(X, responsibilities, self._centre, self._means, sums.counts, sums.first, sums.second)
+        centre, means, *_ = self._parameters
+        self._kernel("add_moments")(X, responsibilities, centre, means, sums.values)
 
     def new_sums(self) -> MomentSums:
-        """Return sums over no samples."""
-        n_components, width = self._means.shape
-        padded = n_components + n_components % 2
-        second = (n_components, width, width) if self._is_full else (padded, width)
-        return MomentSums(np.zeros(padded), np.zeros((padded, width)), np.zeros(second))
+        """Return sums over no samples, on the device of the data."""
+        n_padded, width = self._padded_shape
+        n_second = self.gaussians.n_components * width if self._is_full else n_padded
+        n_values = HEAD + n_padded + (n_padded + n_second) * width
+        return MomentSums(self._memory.zeros(n_values, np.float64))
+
+    def fetch(self, sums: MomentSums) -> MomentSums:
+        """Return the sums on the host."""
+        return MomentSums(self._memory.fetch(sums.values))
 
     def moments(self, sums: MomentSums) -> GaussianMoments:
-        """Return the moments that sums of this object's stand for."""
+        """Return the moments that sums of this object's, on the host, stand for."""
         n_components, n_features = self.gaussians.means.shape
-        counts = sums.counts[:n_components].copy()
+        n_padded, width = self._padded_shape
+        counts, first, second = np.split(sums.values[HEAD:], [n_padded, n_padded * (1 + width)])
+        counts = counts[:n_components].copy()
         divisor = np.where(counts > 0, counts, 1)
-        step = sums.first[:n_components, :n_features] / divisor[:, None]
+        step = first.reshape(n_padded, width)[:n_components, :n_features] / divisor[:, None]
         if not self._is_full:
-            second = sums.second[:n_components, :n_features]
+            second = second.reshape(n_padded, width)[:n_components, :n_features]
             scatter = np.maximum(second - counts[:, None] * step**2, 0)
             means = np.where(counts[:, None] > 0, self._centre + step, self.gaussians.means)
             return GaussianMoments(counts, means, scatter)
-        second = sums.second[:, :n_features, :n_features]
+        second = second.reshape(n_components, width, width)[:, :n_features, :n_features]
         lower = np.tril(second, -1)
         scatter = lower + np.swapaxes(lower, 1, 2)
         diagonal = np.einsum("kii->ki", scatter)
@@ -172,29 +213,39 @@ class GaussianPasses:
         work = n_components * (n_features * width + 20.0)
         return chunks_of(n_samples, work, self.new_sums().nbytes)
 
+    @property
+    def _padded_shape(self) -> tuple[int, int]:
+        """Number of components and of features, padded as the kernels want them."""
+        n_components, n_features = self.gaussians.means.shape
+        return n_components + n_components % 2, -(-n_features // 4) * 4
+
+    def _kernel(self, name: str) -> Any:
+        return getattr(self._kernels, f"{name}_{'full' if self._is_full else 'diag'}")
+
     def _lay_out(self, log_weights: NDArray | None) -> None:
-        gaussians = self.gaussians
+        """Set the arguments that kernels take after the data."""
+        gaussians, dtype = self.gaussians, self._dtype
         n_components, n_features = gaussians.means.shape
-        width = -(-n_features // 4) * 4
+        width = self._padded_shape[1]
         offsets = gaussians.means - self._centre
-        self._means = np.zeros((n_components, width), self._dtype)
+        means = np.zeros((n_components, width), dtype)
         if self._is_full:
-            self._means[:, :n_features] = offsets
-            self._factors = np.zeros((n_components, width, width), self._dtype)
-            factors = np.swapaxes(gaussians.full_precisions_cholesky(), 1, 2)
-            self._factors[:, :n_features, :n_features] = factors
+            means[:, :n_features] = offsets
+            factors = np.zeros((n_components, width, width), dtype)
+            whitening = np.swapaxes(gaussians.full_precisions_cholesky(), 1, 2)
+            factors[:, :n_features, :n_features] = whitening
         else:
-            self._factors = np.zeros((n_components, width), self._dtype)
-            self._factors[:, :n_features] = 1 / gaussians.deviations()
-            self._means[:, :n_features] = offsets / gaussians.deviations()
+            factors = np.zeros((n_components, width), dtype)
+            factors[:, :n_features] = 1 / gaussians.deviations()
+            means[:, :n_features] = offsets / gaussians.deviations()
         constants = gaussians.half_log_determinants() - n_features * HALF_LOG_2_PI
         if log_weights is not None:
             constants = constants + log_weights
-        self._constants = constants.astype(self._dtype)
-
-    @property
-    def _kernels(self) -> Any:
-        return kernels_for("cpu")
+        centre = self._centre
+        if self._memory.device.kind == "cuda":
+            centre = centre.astype(dtype)
+        parameters = centre, means, factors, constants.astype(dtype)
+        self._parameters = tuple(map(self._memory.put, parameters))
 
 
 def chunks_of(n_samples: int, work: float, sum_bytes: int) -> list[slice]:

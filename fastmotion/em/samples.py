@@ -92,16 +92,16 @@ class Samples:
         """
         passes = self._passes(gaussians, log_weights)
 
-        def of_chunk(chunk: slice) -> tuple[Any, float]:
+        def of_chunk(chunk: slice) -> Any:
             sums = passes.new_sums()
             X, weight = self.X[self._rows(chunk)], self._weight(chunk)
-            return sums, passes.add_statistics(X, weight, sums)
+            passes.add_statistics(X, weight, sums)
+            return sums
 
-        results = thread_map(of_chunk, passes.chunks(len(self)), n_jobs=self.n_jobs)
-        (sums, _), *others = results
-        for other, _ in others:
+        sums, *others = thread_map(of_chunk, passes.chunks(len(self)), n_jobs=self.n_jobs)
+        for other in others:
             sums.add(other)
-        return passes.moments(sums), sum(log_likelihood for _, log_likelihood in results)
+        return passes.moments(sums), sums.log_likelihood
 
     def moments(
         self, gaussians: Gaussians, responsibilities: Callable[[Rows], NDArray]

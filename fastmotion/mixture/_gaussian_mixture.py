@@ -28,7 +28,6 @@ from fastmotion.em.gaussians import (
     count_covariance_parameters,
     covariance_shape,
 )
-from fastmotion.em.kernels import kernels_for
 from fastmotion.em.progress import (
     CallbackSupportMixin,
     FitTasks,
@@ -603,7 +602,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     def _check_device(self, X: ArrayLike) -> str:
         device = resolve_device(self.device, X)
-        kernels_for(device.kind)  # an error, where there are none
+        if device.kind == "cuda":
+            raise RuntimeError("mixtures run on the CPU in this version; pass device='cpu'")
         return str(device)
 
     def _check_query(self, X: ArrayLike) -> Samples:

@@ -184,3 +184,10 @@ def samples(n_samples, n_components, n_features, seed=0, distance=3.0):
     shapes = np.eye(n_features) + 0.3 * rng.normal(size=(n_components, n_features, n_features))
     noise = rng.normal(size=(n_samples, n_features))
     return means[labels] + np.einsum("nij,nj->ni", shapes[labels], noise), labels
+
+
+def add_statistics(passes, X, sample_weight, sums):
+    """Add statistics to sums and return the log-likelihood that they added."""
+    before = sums.log_likelihood
+    passes.add_statistics(X, sample_weight, sums)
+    return sums.log_likelihood - before

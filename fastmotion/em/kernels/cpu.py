@@ -12,6 +12,7 @@ Naming: n samples in the block, x the block less the centre, r the responsibilit
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
+from fastmotion.em.kernels.layout import HEAD
 from fastmotion.em.kernels.scalar import exp_of_negative
 
 # What a row of a block takes: the compiler must know its length to make the most of the loops, and
@@ -263,6 +264,15 @@ def moments_diag(x, r, n_components, n_features, squares, counts, first, second)
 
 
 @cpu_function
+def split_sums(sums, n_components, width):
+    """Return counts, first and second moments, of which the sums are one row of numbers."""
+    n_padded = n_components + n_components % 2
+    first = HEAD + n_padded
+    second = first + n_padded * width
+    return sums[HEAD:first], sums[first:second].reshape((n_padded, width)), sums[second:]
+
+
+@cpu_function
 def _weigh_block(r, sample_weight, start, n):
     for k in range(r.shape[0]):
         row = r[k]
@@ -297,8 +307,8 @@ def _store_densities(log_p, start, n, out):
 
 
 @cpu_kernel(fastmath="contract")
-def statistics_full(X, sample_weight, centre, means, factors, constants, counts, first, second):
-    """Add the expected moments of samples and return their weighted log-likelihood.
+def statistics_full(X, sample_weight, centre, means, factors, constants, sums):
+    """Add the expected moments of samples, and their weighted log-likelihood, to the sums.
 
     Parameters
     ----------
@@ -311,13 +321,15 @@ def statistics_full(X, sample_weight, centre, means, factors, constants, counts,
         Lower triangular: they whiten.
     constants : array of shape (n_components,)
         What the log density is at the mean, with the weight's logarithm.
-    counts, first, second : float64 arrays
-        Of shapes (padded components,), (padded components, padded features) and (n_components,
-        padded features, padded features): sums about the means, added to.
+    sums : float64 array
+        As `fastmotion.em.kernels.layout` has them, about the means; added to. Of the matrices the
+        lower triangles are set.
     """
     block = block_size(means)
     n_samples, n_features = X.shape
     n_components, width = means.shape
+    counts, first, rest = split_sums(sums, n_components, width)
+    second = rest.reshape((n_components, width, width))
     x = np.zeros((width, block), means.dtype)
     d = np.zeros((width, block), means.dtype)
     rd = np.zeros((width, block), means.dtype)
@@ -334,22 +346,22 @@ def statistics_full(X, sample_weight, centre, means, factors, constants, counts,
         log_likelihood += _weighted_sum(total, sample_weight, start, n)
         _weigh_block(log_p, sample_weight, start, n)
         moments_full(x, log_p, means, n_features, d, rd, counts, first, second)
-    return log_likelihood
+    sums[0] += log_likelihood
 
 
 @cpu_kernel(fastmath="contract")
-def statistics_diag(
-    X, sample_weight, centre, scaled_means, inverse_deviations, constants, counts, first, second
-):
-    """Add the expected moments of samples and return their weighted log-likelihood.
+def statistics_diag(X, sample_weight, centre, scaled_means, inverse_deviations, constants, sums):
+    """Add the expected moments of samples, and their weighted log-likelihood, to the sums.
 
     As `statistics_full`, for independent features: ``scaled_means`` and ``inverse_deviations`` are
-    of shape (n_components, padded features), and the sums, of which ``second`` has the shape of
-    ``first``, are about the centre.
+    of shape (n_components, padded features), and the sums, second moments of which are those of
+    single features, are about the centre.
     """
     block = block_size(scaled_means)
     n_samples, n_features = X.shape
     n_components, width = scaled_means.shape
+    counts, first, rest = split_sums(sums, n_components, width)
+    second = rest.reshape(first.shape)
     x = np.zeros((width, block), scaled_means.dtype)
     squares = np.zeros((width, block), scaled_means.dtype)
     log_p = np.zeros((counts.shape[0], block), scaled_means.dtype)
@@ -364,7 +376,7 @@ def statistics_diag(
         log_likelihood += _weighted_sum(total, sample_weight, start, n)
         _weigh_block(log_p, sample_weight, start, n)
         moments_diag(x, log_p, n_components, n_features, squares, counts, first, second)
-    return log_likelihood
+    sums[0] += log_likelihood
 
 
 @cpu_kernel(fastmath="contract")
@@ -400,11 +412,13 @@ def log_densities_diag(X, centre, scaled_means, inverse_deviations, constants, o
 
 
 @cpu_kernel(fastmath="contract")
-def add_moments_full(X, responsibilities, centre, means, counts, first, second):
+def add_moments_full(X, responsibilities, centre, means, sums):
     """Add the moments of samples with given responsibilities; sums as of `statistics_full`."""
     block = block_size(means)
     n_samples, n_features = X.shape
-    width = means.shape[1]
+    n_components, width = means.shape
+    counts, first, rest = split_sums(sums, n_components, width)
+    second = rest.reshape((n_components, width, width))
     x = np.zeros((width, block), means.dtype)
     d = np.zeros((width, block), means.dtype)
     rd = np.zeros((width, block), means.dtype)
@@ -417,11 +431,13 @@ def add_moments_full(X, responsibilities, centre, means, counts, first, second):
 
 
 @cpu_kernel(fastmath="contract")
-def add_moments_diag(X, responsibilities, centre, scaled_means, counts, first, second):
+def add_moments_diag(X, responsibilities, centre, scaled_means, sums):
     """Add the moments of samples with given responsibilities; sums as of `statistics_diag`."""
     block = block_size(scaled_means)
     n_samples, n_features = X.shape
     n_components, width = scaled_means.shape
+    counts, first, rest = split_sums(sums, n_components, width)
+    second = rest.reshape(first.shape)
     x = np.zeros((width, block), scaled_means.dtype)
     squares = np.zeros((width, block), scaled_means.dtype)
     r = np.zeros((counts.shape[0], block), scaled_means.dtype)

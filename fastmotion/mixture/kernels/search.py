@@ -15,10 +15,12 @@ from fastmotion.em.kernels.cpu import (
     densities_diag,
     densities_full,
     load_block,
+    split_sums,
     statistics_diag,
     statistics_full,
 )
 from fastmotion.em.kernels.factors import factorise, invert
+from fastmotion.em.kernels.layout import HEAD
 from fastmotion.em.kernels.scalar import HALF_LOG_2_PI, exp_of_negative
 
 TIED = np.int64(1)
@@ -118,13 +120,6 @@ def _maximise_diag(total, floor, counts, first, second, weights, means, covarian
             covariances[k, i, i] = max(variance, 0.0) + floor[i]
 
 
-@cpu_function
-def _clear(values):
-    flat = values.reshape(-1)
-    for i in range(flat.shape[0]):
-        flat[i] = 0
-
-
 @cpu_kernel(fastmath="contract")
 def climb_full(X, sample_weight, centre, kind, floor, weights, means, covariances, tol, max_iter):
     """Improve a mixture of full or tied covariances, in place, by EM; return its log-likelihood.
@@ -154,19 +149,16 @@ def climb_full(X, sample_weight, centre, kind, floor, weights, means, covariance
     padded_means = np.zeros((n_components, width))
     factors = np.zeros((n_components, width, width))
     constants = np.zeros(n_components)
-    counts = np.zeros(padded)
-    first = np.zeros((padded, width))
-    second = np.zeros((n_components, width, width))
+    sums = np.zeros(HEAD + padded * (1 + width) + n_components * width * width)
+    counts, first, rest = split_sums(sums, n_components, width)
+    second = rest.reshape((n_components, width, width))
     before = -np.inf
     n_iter = 0
     while True:
         _lay_out_full(weights, means, covariances, lower, padded_means, factors, constants)
-        _clear(counts)
-        _clear(first)
-        _clear(second)
-        log_likelihood = statistics_full(
-            X, sample_weight, centre, padded_means, factors, constants, counts, first, second
-        )
+        sums[:] = 0
+        statistics_full(X, sample_weight, centre, padded_means, factors, constants, sums)
+        log_likelihood = sums[0]
         if n_iter >= max_iter or log_likelihood - before < tol:
             return log_likelihood
         before = log_likelihood
@@ -188,20 +180,16 @@ def climb_diag(X, sample_weight, centre, kind, floor, weights, means, covariance
     scaled_means = np.zeros((n_components, width))
     inverse_deviations = np.zeros((n_components, width))
     constants = np.zeros(n_components)
-    counts = np.zeros(padded)
-    first = np.zeros((padded, width))
-    second = np.zeros((padded, width))
+    sums = np.zeros(HEAD + padded * (1 + 2 * width))
+    counts, first, rest = split_sums(sums, n_components, width)
+    second = rest.reshape(first.shape)
     before = -np.inf
     n_iter = 0
     while True:
         _lay_out_diag(weights, means, covariances, scaled_means, inverse_deviations, constants)
-        _clear(counts)
-        _clear(first)
-        _clear(second)
-        log_likelihood = statistics_diag(
-            X, sample_weight, centre, scaled_means, inverse_deviations, constants,
-            counts, first, second,
-        )  # fmt: skip
+        sums[:] = 0
+        statistics_diag(X, sample_weight, centre, scaled_means, inverse_deviations, constants, sums)
+        log_likelihood = sums[0]
         if n_iter >= max_iter or log_likelihood - before < tol:
             return log_likelihood
         before = log_likelihood
