@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 from abc import ABCMeta, abstractmethod
+from contextlib import AbstractContextManager
 from numbers import Integral, Real
-from types import ModuleType
 from typing import Any, ClassVar, Self
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from fastmotion.core.device import resolve_device, thread_limit
+from fastmotion.core.device import resolve_device
+from fastmotion.core.interop import like
 from fastmotion.core.validation import (
     MIN_SIZE,
     Interval,
     Options,
-    check_clips,
-    check_flow,
-    check_image_pair,
     validate_parameter_constraints,
 )
-from fastmotion.flow.kernels import kernels_for
-from fastmotion.flow.pyramid import Pyramid, Solver, coarse_to_fine
+from fastmotion.flow.frames import (
+    first_on_device,
+    map_pairs,
+    read_clips,
+    read_flow,
+    read_pair,
+    write_field,
+)
+from fastmotion.flow.pyramid import Engine, Pyramid, Solver, coarse_to_fine
 
 # Limits keep what is made of the parameters within float32.
 COMMON_CONSTRAINTS: dict[str, list] = {
@@ -117,10 +121,10 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         """
         self._check_parameters()
         device = resolve_device(self.device, X)
-        kernels_for(device.kind)  # raises now, not in transform, if it has none
-        clips = check_clips(X)
+        with Engine.running(device, self.n_jobs) as engine:
+            shape = read_clips(X, engine).shape
         self.device_ = str(device)
-        self.frame_shape_ = clips.shape[2:]
+        self.frame_shape_ = tuple(shape[2:])
         return self
 
     def transform(self, X: ArrayLike) -> NDArray:
@@ -141,16 +145,14 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         TypeError, ValueError, RuntimeError
             As for `fit` and `estimate`.
         """
-        clips = check_clips(X)
-        flow = np.empty((clips.shape[0], clips.shape[1] - 1, *clips.shape[2:4], 2), np.float32)
-        for n, (clip, fields) in enumerate(zip(clips, flow)):
-            for i, field in enumerate(fields):
-                try:
-                    field[:] = self.estimate(clip[i], clip[i + 1])
-                except ValueError as error:
-                    error.add_note(f"frame0 and frame1 are frames {i} and {i + 1} of clip {n}")
-                    raise
-        return flow
+        self._check_parameters()
+        solver, pyramid = self._solver(), self._pyramid()
+        with self._engine(X) as engine:
+
+            def estimate(frame0: Any, frame1: Any) -> Any:
+                return coarse_to_fine(frame0, frame1, solver, pyramid, engine)
+
+            return like(map_pairs(X, estimate, pyramid, engine), X)
 
     def estimate(
         self, frame0: ArrayLike, frame1: ArrayLike, *, initial_flow: ArrayLike | None = None
@@ -183,7 +185,13 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
             The device is not available.
         """
         self._check_parameters()
-        return self._run(frame0, frame1, initial_flow, self._solver())
+        solver = self._solver()
+        with self._engine(frame0, frame1, initial_flow) as engine:
+            planes = self._run(frame0, frame1, initial_flow, solver, engine)
+            return like(write_field(planes, engine), first_on_device(frame0, frame1, initial_flow))
+
+    def _engine(self, *arrays: Any) -> AbstractContextManager[Engine]:
+        return Engine.running(resolve_device(self.device, *arrays), self.n_jobs)
 
     def _run(
         self,
@@ -191,18 +199,14 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         frame1: ArrayLike,
         initial_flow: ArrayLike | None,
         solver: Solver,
-    ) -> NDArray:
-        kernels = self._kernels(frame0, frame1)
-        planes = check_image_pair(frame0, frame1)
+        engine: Engine,
+    ) -> Any:
+        """Return the planes of the flow of one pair."""
+        frames = read_pair(frame0, frame1, engine)
         if initial_flow is not None:
-            initial_flow = check_flow(initial_flow, planes[0].shape, "initial_flow")
-        with thread_limit(self.n_jobs) as n_threads:
-            return coarse_to_fine(
-                *planes, solver, self._pyramid(), kernels, n_threads, initial_flow
-            )
-
-    def _kernels(self, *arrays: ArrayLike) -> ModuleType:
-        return kernels_for(resolve_device(self.device, *arrays).kind)
+            *_, height, width = frames[0].shape
+            initial_flow = read_flow(initial_flow, engine, (height, width), "initial_flow")
+        return coarse_to_fine(frames[0], frames[1], solver, self._pyramid(), engine, initial_flow)
 
     def _check_parameters(self) -> None:
         validate_parameter_constraints(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastmotion.core.validation import Interval, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
 from fastmotion.flow.kernels.functional import VariationalFunctional, in_float32
+from fastmotion.flow.pyramid import Engine
 
 _DEFAULT_ALPHA = {"robust": 0.9, "quadratic": 0.06}
 
@@ -39,13 +39,13 @@ class _SweepSolver:
 
     def __call__(
         self,
-        kernels: ModuleType,
-        frame0: NDArray,
-        warped: NDArray,
-        flow: NDArray,
-        out: NDArray,
+        engine: Engine,
+        frame0: Any,
+        warped: Any,
+        flow: Any,
+        out: Any,
         progress: float,
-        n_threads: int,
+        n_bands: int,
     ) -> None:
         functional = self._graduated(progress)
         is_robust = functional.data_exponent < 1
@@ -53,8 +53,8 @@ class _SweepSolver:
         left = self.n_sweeps
         while left > 0:
             n_sweeps = min(left, _SWEEPS_PER_REWEIGHTING) if is_robust else left
-            target = out if current is not out else np.empty_like(out)
-            kernels.relax(
+            target = out if current is not out else engine.memory.empty(out.shape)
+            engine.kernels.relax(
                 frame0,
                 warped,
                 flow,
@@ -64,12 +64,12 @@ class _SweepSolver:
                 n_sweeps,
                 np.float32(self.omega),
                 np.float32(self.max_update),
-                n_threads,
+                n_bands,
             )
             current = target
             left -= n_sweeps
         if current is not out:
-            out[:] = current
+            engine.memory.copy(current, out)
 
     def _graduated(self, progress: float) -> VariationalFunctional:
         """Return the functional with its penalties made non-convex gradually over the warps."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.device import thread_limit
+from fastmotion.core.interop import like
 from fastmotion.core.validation import Interval, Options, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
+from fastmotion.flow.frames import first_on_device, write_field
 from fastmotion.flow.kernels.functional import WindowFunctional, in_float32
-from fastmotion.flow.pyramid import resize
+from fastmotion.flow.pyramid import Engine, resize
 
 # The threshold for residuals of the gradient, as a share of that for the intensity's.
 _GRADIENT_THRESHOLD = 0.25
 
 # The standard deviation of the Gaussian window, as a share of the window's size.
 _WINDOW_SIGMA = 0.18
-
-_NOT_WANTED = np.empty((0, 0), np.float32)
 
 
 class _WindowSolver:
@@ -35,29 +33,30 @@ class _WindowSolver:
         self.functional = functional
         self.window = window
         self.wants_confidence = False
-        self.confidence = _NOT_WANTED
+        self.confidence: Any = None
 
     def __call__(
         self,
-        kernels: ModuleType,
-        frame0: NDArray,
-        warped: NDArray,
-        flow: NDArray,
-        out: NDArray,
+        engine: Engine,
+        frame0: Any,
+        warped: Any,
+        flow: Any,
+        out: Any,
         progress: float,
-        n_threads: int,
+        n_bands: int,
     ) -> None:
-        if self.wants_confidence:
-            self.confidence = np.empty_like(frame0)
-        kernels.solve_windows(
+        shape = tuple(n if self.wants_confidence else 0 for n in frame0.shape)
+        if self.confidence is None or tuple(self.confidence.shape) != shape:
+            self.confidence = engine.memory.new(shape)  # outlasts the level
+        engine.kernels.solve_windows(
             frame0,
             warped,
             flow,
             out,
             self.confidence,
-            self.window,
+            engine.memory.constant(self.window),
             self.functional,
-            n_threads,
+            n_bands,
         )
 
 
@@ -264,18 +263,21 @@ class LucasKanade(DenseFlow):
         self._check_parameters()
         solver = self._solver()
         solver.wants_confidence = return_confidence
-        flow = self._run(frame0, frame1, initial_flow, solver)
-        if not return_confidence:
-            return flow
-        confidence = np.empty((1, *flow.shape[:2]), np.float32)
-        with thread_limit(self.n_jobs):
+        with self._engine(frame0, frame1, initial_flow) as engine:
+            planes = self._run(frame0, frame1, initial_flow, solver, engine)
+            given = first_on_device(frame0, frame1, initial_flow)
+            flow = like(write_field(planes, engine), given)
+            if not return_confidence:
+                return flow
+            *_, height, width = planes.shape
+            confidence = engine.memory.new((height, width))
             resize(
-                solver.confidence[np.newaxis],
+                solver.confidence,
                 confidence,
-                self._kernels(frame0, frame1),
+                engine,
                 factor=(4.0**-self.finest_scale,),  # squared gradients of smaller pixels
             )
-        return flow, confidence[0]
+            return flow, like(confidence, given)
 
     def _solver(self) -> _WindowSolver:
         functional = in_float32(

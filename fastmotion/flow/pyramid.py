@@ -9,14 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.core.device import thread_limit
+from fastmotion.core.device import Device, thread_limit
+from fastmotion.core.memory import Memory, memory_of
+from fastmotion.flow.kernels import kernels_for
 
 _logger = logging.getLogger(__name__)
 
@@ -30,18 +34,73 @@ _PIXELS_PER_THREAD = 8192
 _ELONGATION = 4
 
 
+@dataclass(frozen=True)
+class Engine:
+    """By what to compute, and where.
+
+    Attributes
+    ----------
+    memory : Memory
+    kernels : module
+    n_threads : int
+        Threads that a kernel of the CPU has.
+    """
+
+    memory: Memory
+    kernels: ModuleType
+    n_threads: int
+
+    @classmethod
+    @contextmanager
+    def running(cls, device: Device, n_jobs: int | None = None) -> Iterator[Engine]:
+        """Yield the engine of a device; what it takes of its memory is good in the block."""
+        memory, kernels = memory_of(device), kernels_for(device.kind)
+        if device.kind == "cpu":
+            with thread_limit(n_jobs) as n_threads:
+                yield cls(memory, kernels, n_threads)
+        else:
+            with memory.scope("pass fewer or smaller frames at a time, or raise finest_scale"):
+                yield cls(memory, kernels, 1)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it computes on the CPU."""
+        return self.memory.device.kind == "cpu"
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The leading axes of the arrays of one pair."""
+        return () if self.on_host else (1,)
+
+    @contextmanager
+    def level(self, n: int, height: int, width: int) -> Iterator[int]:
+        """Make ready for n pairs of one level, and yield how many bands of rows to make of each.
+
+        On the CPU threads share them out. On a CUDA device they follow each other, so that scratch
+        never takes more than there is.
+        """
+        if self.on_host:
+            limit = max(1, min(self.n_threads, height * width // _PIXELS_PER_THREAD))
+            with thread_limit(limit) as n_threads:
+                yield n_threads
+        else:
+            scratch = n * height * width * self.kernels.SCRATCH_PER_PIXEL
+            with self.memory.scope():
+                yield max(1, math.ceil(scratch / max(self.memory.budget(), 1)))
+
+
 class Solver(Protocol):
     """What `coarse_to_fine` calls at every warp."""
 
     def __call__(
         self,
-        kernels: ModuleType,
-        frame0: NDArray,
-        warped: NDArray,
-        flow: NDArray,
-        out: NDArray,
+        engine: Engine,
+        frame0: Any,
+        warped: Any,
+        flow: Any,
+        out: Any,
         progress: float,
-        n_threads: int,
+        n_bands: int,
     ) -> None:
         """Write to ``out`` a flow refined from ``flow``.
 
@@ -99,6 +158,16 @@ class Pyramid:
             shapes.append((max(shape[0], least[0]), max(shape[1], least[1])))
         return shapes
 
+    def bytes_per_pair(self, height: int, width: int, scratch_per_pixel: int) -> int:
+        """Return about how much memory of a CUDA device a pair of frames takes."""
+        areas = [math.prod(shape) for shape in self.shapes(height, width)]
+        plane = np.dtype(np.float32).itemsize
+        # Frames and flow at every level; on the finest the warped frame, the next flow and what a
+        # solver or a change of size needs; and at full size luminance, frames, flow and field.
+        at_levels = 5 * plane * sum(areas)
+        at_finest = (4 * plane + scratch_per_pixel) * areas[0]
+        return at_levels + at_finest + 10 * plane * height * width
+
     def warps(self, n_levels: int) -> list[int]:
         """Return the number of warps of each of so many levels, finest first."""
         warps = [self.n_warps] * n_levels
@@ -108,15 +177,17 @@ class Pyramid:
 
 
 def coarse_to_fine(
-    frame0: NDArray,
-    frame1: NDArray,
+    frame0: Any,
+    frame1: Any,
     solver: Solver,
     pyramid: Pyramid,
-    kernels: ModuleType,
-    n_threads: int,
-    initial_flow: NDArray | None = None,
-) -> NDArray:
-    """Estimate a flow level by level, from the coarsest to the finest.
+    engine: Engine,
+    initial_flow: Any = None,
+) -> Any:
+    """Estimate flows level by level, from the coarsest to the finest.
+
+    On a CUDA device all arrays have one axis more, the first: pairs of frames that are worked on
+    together.
 
     Parameters
     ----------
@@ -124,121 +195,135 @@ def coarse_to_fine(
         Intensities in [0, 1].
     solver : Solver
     pyramid : Pyramid
-    kernels : module
-        The kernels of the device to compute on.
-    n_threads : int
-        Threads that a kernel has.
-    initial_flow : float32 array of shape (height, width, 2) or None
+    engine : Engine
+    initial_flow : float32 array of shape (2, height, width) or None
         Where to start; None starts from rest.
 
     Returns
     -------
-    ndarray of shape (height, width, 2), float32
+    float32 array of shape (2, height, width)
+        May be the initial flow, changed.
     """
-    shape = frame0.shape
-    flow = None if initial_flow is None else _planes(initial_flow)
-    levels = _frame_pyramid(frame0, frame1, pyramid, kernels)
-    warps = pyramid.warps(len(levels))
+    *lead, height, width = frame0.shape
+    shapes = pyramid.shapes(height, width)
+    levels = _frame_pyramid(frame0, frame1, shapes, pyramid.prefilter_sigma, engine)
+    warps = pyramid.warps(len(shapes))
+    flow = initial_flow
     while levels:
         frames = levels.pop()
-        flow = _flow_at(frames.shape[1:], flow, kernels)
-        with thread_limit(max(1, min(n_threads, flow[0].size // _PIXELS_PER_THREAD))) as n_used:
-            _refine(frames, flow, solver, pyramid, warps[len(levels)], kernels, n_used)
-        _logger.debug("level of %d x %d pixels done", *frames.shape[1:])
-    u, v = _flow_at(shape, flow, kernels)
-    return np.stack((u, v), axis=-1)
-
-
-def _planes(flow: NDArray) -> NDArray:
-    return np.ascontiguousarray(np.moveaxis(flow, -1, 0))
+        shape = tuple(frames.shape)[-2:]
+        flow = _flow_at((*lead, 2, *shape), flow, engine)
+        with engine.level(math.prod(lead), *shape) as n_bands:
+            _refine(frames, flow, solver, pyramid, warps[len(levels)], engine, n_bands)
+        _logger.debug("level of %d x %d pixels done", *shape)
+    return _flow_at((*lead, 2, height, width), flow, engine)
 
 
 def _frame_pyramid(
-    frame0: NDArray, frame1: NDArray, pyramid: Pyramid, kernels: ModuleType
-) -> list[NDArray]:
-    """Return both frames at every level, finest first, each of shape (2, height, width)."""
-    height, width = frame0.shape
-    shapes = pyramid.shapes(height, width)
-    finest = np.empty((2, *shapes[0]), np.float32)
-    for frame, out in zip((frame0, frame1), finest):
-        resize(frame[np.newaxis], out[np.newaxis], kernels, prefilter_sigma=pyramid.prefilter_sigma)
+    frame0: Any,
+    frame1: Any,
+    shapes: list[tuple[int, int]],
+    prefilter_sigma: float,
+    engine: Engine,
+) -> list[Any]:
+    """Return both frames at every level, finest first, each of shape (2, ..., height, width)."""
+    lead = 2, *frame0.shape[:-2]
+    finest = engine.memory.empty((*lead, *shapes[0]))
+    for k, frame in enumerate((frame0, frame1)):
+        resize(frame, finest[k], engine, prefilter_sigma=prefilter_sigma)
     levels = [finest]
     for shape in shapes[1:]:
-        out = np.empty((2, *shape), np.float32)
-        resize(levels[-1], out, kernels)
+        out = engine.memory.empty((*lead, *shape))
+        resize(levels[-1], out, engine)
         levels.append(out)
     return levels
 
 
-def _flow_at(shape: tuple[int, int], flow: NDArray | None, kernels: ModuleType) -> NDArray:
+def _flow_at(shape: tuple[int, ...], flow: Any, engine: Engine) -> Any:
     """Return a flow resized to a shape, its vectors scaled with it; at rest where it is None."""
     if flow is None:
-        return np.zeros((2, *shape), np.float32)
-    if flow.shape[1:] == tuple(shape):
+        return engine.memory.zeros(shape)
+    before = tuple(flow.shape)
+    if before == shape:
         return flow
-    out = np.empty((2, *shape), np.float32)
-    resize(flow, out, kernels, factor=(shape[1] / flow.shape[2], shape[0] / flow.shape[1]))
+    out = engine.memory.empty(shape)
+    resize(flow, out, engine, factor=(shape[-1] / before[-1], shape[-2] / before[-2]))
     return out
 
 
 def _refine(
-    frames: NDArray,
-    flow: NDArray,
+    frames: Any,
+    flow: Any,
     solver: Solver,
     pyramid: Pyramid,
     n_warps: int,
-    kernels: ModuleType,
-    n_threads: int,
+    engine: Engine,
+    n_bands: int,
 ) -> None:
     """Warp and solve repeatedly on one level; changes the flow in place."""
-    warped = np.empty_like(frames[0])
-    out = np.empty_like(flow)
+    memory, kernels = engine.memory, engine.kernels
+    frame0, frame1 = frames[0], frames[1]
+    warped = memory.empty(frame0.shape)
+    out = memory.empty(flow.shape)
     for step in range(n_warps):
-        kernels.warp(frames[1], flow, warped)
+        kernels.warp(frame1, flow, warped)
         progress = step / max(n_warps - 1, 1)
-        solver(kernels, frames[0], warped, flow, out, progress, n_threads)
+        solver(engine, frame0, warped, flow, out, progress, n_bands)
         if pyramid.median_filter:
             kernels.median(out, flow)
         else:
-            flow[:] = out
+            memory.copy(out, flow)
     if pyramid.weighted_median:
-        kernels.warp(frames[1], flow, warped)
-        reliability = np.empty_like(warped)
-        kernels.reliability(frames[0], warped, flow, reliability)
-        kernels.weighted_median(frames[0], reliability, flow, out)
-        flow[:] = out
+        kernels.warp(frame1, flow, warped)
+        reliability = memory.empty(warped.shape)
+        kernels.reliability(frame0, warped, flow, reliability)
+        kernels.weighted_median(frame0, reliability, flow, out)
+        memory.copy(out, flow)
 
 
 def resize(
-    planes: NDArray,
-    out: NDArray,
-    kernels: ModuleType,
+    planes: Any,
+    out: Any,
+    engine: Engine,
     *,
-    factor: tuple[float, ...] | None = None,
+    factor: tuple[float, ...] = (1.0,),
     prefilter_sigma: float = 0.0,
 ) -> None:
-    """Resize a stack of planes: linear interpolation, after a Gaussian where they shrink.
+    """Resize planes: linear interpolation, after a Gaussian where they shrink.
 
     Parameters
     ----------
-    planes : float32 array of shape (n, height, width)
-    out : float32 array of shape (n, new_height, new_width)
-    kernels : module
-    factor : tuple of n floats or None
-        What the values are multiplied by.
+    planes : float32 array of shape (..., height, width)
+    out : float32 array of shape (..., new_height, new_width)
+    engine : Engine
+    factor : tuple of floats
+        What the planes' values are multiplied by, in turns.
     prefilter_sigma : float
         Standard deviation of a further Gaussian, in pixels of the result.
     """
-    kernels.resample(
-        planes,
-        out,
-        *resampling_weights(planes.shape[1], out.shape[1], prefilter_sigma),
-        *resampling_weights(planes.shape[2], out.shape[2], prefilter_sigma),
-        np.asarray(factor or [1.0] * len(planes), np.float32),
+    *lead, height, width = planes.shape
+    *_, new_height, new_width = out.shape
+    n = math.prod(lead)
+    weights = (
+        *resampling_weights(height, new_height, prefilter_sigma),
+        *resampling_weights(width, new_width, prefilter_sigma),
+        _factors(n, factor),
+    )
+    engine.kernels.resample(
+        planes.reshape(n, height, width),
+        out.reshape(n, new_height, new_width),
+        *map(engine.memory.constant, weights),
     )
 
 
-@functools.lru_cache(maxsize=256)  # the levels of a video's frames are all alike
+# Tables are kept for their likes: the levels of a video's frames are all alike. What is kept is
+# also kept on a CUDA device.
+@functools.lru_cache(maxsize=256)
+def _factors(n: int, factor: tuple[float, ...]) -> NDArray:
+    return np.resize(np.asarray(factor, np.float32), n)
+
+
+@functools.lru_cache(maxsize=256)
 def resampling_weights(size: int, new_size: int, prefilter_sigma: float) -> tuple[NDArray, NDArray]:
     """Return the samples and weights that make each sample of a resized axis.
 

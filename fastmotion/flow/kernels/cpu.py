@@ -33,6 +33,7 @@ from fastmotion.flow.kernels.layout import (
     V,
 )
 from fastmotion.flow.kernels.sampling import (
+    BISECTIONS,
     DIVERGENCE_SCALE,
     RESIDUAL_SCALE,
     WINDOW,
@@ -51,6 +52,49 @@ from fastmotion.flow.kernels.scalar import (
 
 # Rows that one thread smooths with a median at a time.
 _MEDIAN_BLOCK = 16
+
+
+def split(fields, out):
+    """Write channels that lie last as planes.
+
+    Parameters
+    ----------
+    fields : array of shape (..., height, width, n_channels)
+    out : float32 array of shape (..., n_channels, height, width)
+    """
+    np.copyto(out, np.moveaxis(fields, -1, -3))
+
+
+def join(planes, out):
+    """Write planes as channels that lie last: the contrary of `split`."""
+    np.copyto(out, np.moveaxis(planes, -3, -1))
+
+
+def mark_outside(flow, value, out):
+    """Write a value where a flow points outside the image; leave the rest as it is.
+
+    Parameters
+    ----------
+    flow : float32 array of shape (2, height, width)
+    value : float32
+    out : float32 array of shape (height, width)
+    """
+    height, width = out.shape
+    x = np.arange(width) + flow[0]
+    y = np.arange(height)[:, np.newaxis] + flow[1]
+    out[~((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))] = value
+
+
+def lengths(flow, other, out):
+    """Write the length of the sum of two flows.
+
+    Parameters
+    ----------
+    flow, other : float32 array of shape (2, height, width)
+    out : float32 array of shape (height, width)
+    """
+    u, v = flow + other
+    np.sqrt(u * u + v * v, out=out)
 
 
 @cpu_kernel(parallel=True, fastmath="reassociate")
@@ -183,7 +227,7 @@ def weighted_median(frame0, reliability, flow, out):
             if is_near_boundary(flow, y, x):
                 n = gather_window(weights, values, frame0, reliability, flow, y, x)
                 for k in range(2):
-                    out[k, y, x] = weighted_middle(values[k, :n], weights[:n])
+                    out[k, y, x] = weighted_middle(values[k], weights, n, BISECTIONS)
             else:
                 for k in range(2):
                     out[k, y, x] = flow[k, y, x]

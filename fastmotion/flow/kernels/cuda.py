@@ -1,14 +1,38 @@
 """The kernels of dense flow on a CUDA device, with the names and arguments of `cpu`.
 
-All arrays lie on the device. Planes are float32 of shape (height, width); a flow is two planes, u
-along columns and v along rows.
+All arrays lie on the device. They have one axis more than on the CPU, the first: n pairs of frames
+run in every launch, each on a layer of the grid of its own, since one pair's coarse levels would
+leave most of the device idle. Planes are float32 of shape (n, height, width); a flow is two planes,
+u along columns and v along rows, of shape (n, 2, height, width).
 """
+
+import functools
 
 import numpy as np
 from numba import cuda, float32, int64, types, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
-from fastmotion.core.device import launch_shape
+from fastmotion.flow.kernels.cuda_likeness import reliability, weighted_median
+from fastmotion.flow.kernels.cuda_planes import (
+    BLOCK_HEIGHT,
+    BLOCK_WIDTH,
+    FIELDS,
+    PLANES,
+    ROW,
+    extremes,
+    join,
+    layers,
+    lengths,
+    luminance,
+    mark_outside,
+    mean_and_difference,
+    median,
+    memory_around,
+    pair_up,
+    resample,
+    split,
+    warp,
+)
 from fastmotion.flow.kernels.functional import VariationalFunctional, WindowFunctional
 from fastmotion.flow.kernels.layout import (
     A11,
@@ -56,14 +80,32 @@ from fastmotion.flow.kernels.scalar import (
     window_update,
 )
 
-# Pixels that a block of threads needs to differentiate its own.
-_BLOCK_WIDTH, _BLOCK_HEIGHT = launch_shape((1, 1))[1]
-_TILE = (_BLOCK_HEIGHT + 2 * PAD, _BLOCK_WIDTH + 2 * PAD)
+__all__ = [
+    "extremes",
+    "join",
+    "lengths",
+    "luminance",
+    "mark_outside",
+    "mean_and_difference",
+    "median",
+    "pair_up",
+    "relax",
+    "reliability",
+    "resample",
+    "solve_windows",
+    "split",
+    "warp",
+    "weighted_median",
+]
 
-_ROW = float32[::1]
-_PLANE = float32[:, ::1]
-_PLANES = float32[:, :, ::1]
-_SYSTEM = float32[:, :, :, ::1]
+# Bytes of memory for each pixel that `relax` and `solve_windows` need, of all bands' pixels of
+# which there is one at a time.
+SCRATCH_PER_PIXEL = 4 * max(N_SYSTEM, 2 * N_EQUATIONS)
+
+# Pixels that a block of threads needs to differentiate its own.
+_TILE = (BLOCK_HEIGHT + 2 * PAD, BLOCK_WIDTH + 2 * PAD)
+
+_SYSTEM = float32[:, :, :, :, ::1]
 _VARIATIONAL = types.NamedUniTuple(
     float32, len(VariationalFunctional._fields), VariationalFunctional
 )
@@ -137,18 +179,26 @@ def _add(equations, others):
     return a11 + c11, a12 + c12, a22 + c22, b1 + d1, b2 + d2
 
 
+def _bands(height, n_bands, reach):
+    """Return bands of rows, as (first, stop), and with the rows within reach, as (begin, end)."""
+    n_bands = max(1, min(n_bands, height // max(2 * reach, 1)))
+    for band in range(n_bands):
+        first, stop = band * height // n_bands, (band + 1) * height // n_bands
+        yield first, stop, max(0, first - reach), min(height, stop + reach)
+
+
 def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_update, n_bands):
     """Run red-black sweeps of successive over-relaxation on the Horn-Schunck functional.
 
     Parameters
     ----------
-    frame0, warped : float32 device array of shape (height, width)
-        The first frame, and the second one warped by ``base``.
-    base : float32 device array of shape (2, height, width)
+    frame0, warped : float32 device array of shape (n, height, width)
+        The first frames, and the second ones warped by ``base``.
+    base : float32 device array of shape (n, 2, height, width)
         The flow at which the data term is linearised.
-    flow : float32 device array of shape (2, height, width)
+    flow : float32 device array of shape (n, 2, height, width)
         The flow at which the penalties' weights are taken, and from which the sweeps start.
-    out : float32 device array of shape (2, height, width)
+    out : float32 device array of shape (n, 2, height, width)
     functional : VariationalFunctional
     n_sweeps : int
     omega : float32
@@ -156,20 +206,35 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
     max_update : float32
         ``out`` stays within this distance of ``base``, per component.
     n_bands : int
-        For threads of the CPU; without effect here.
+        Most bands of rows, which are worked on one after the other in the same memory; does not
+        change the result.
     """
-    height, width = frame0.shape
-    system = cuda.device_array((N_SYSTEM, 2, height + 2, (width + 3) // 2), np.float32)
-    _set_up_system[launch_shape((height + 2, width + 2))](
-        frame0, warped, base, flow, system, functional
-    )
-    half = launch_shape((height, width // 2 + 1))
-    squared_radius = np.float32(squared_spectral_radius(omega))
-    factor = TWO
-    for h in range(2 * n_sweeps):
-        _relax_colour[half](system, width, h % 2, factor if h > 0 else ONE)
-        factor = np.float32(next_relaxation_factor(factor, squared_radius))
-    _store_flow[launch_shape((height, width))](system, base, out, max_update)
+    n, height, width = frame0.shape
+    factors = _relaxation_factors(float(omega), 2 * n_sweeps)
+    memory = memory_around(frame0)
+    # A half-sweep spreads what a band does not know of its neighbours by one row.
+    for first, stop, begin, end in _bands(height, n_bands, len(factors)):
+        begin -= begin % 2  # a pixel has the same colour in all bands
+        shape = end - begin + 2, width + 2
+        with memory.scope():
+            system = memory.empty((n, N_SYSTEM, 2, shape[0], (shape[1] + 1) // 2))
+            _set_up_system[layers(n, shape)](frame0, warped, base, flow, system, functional, begin)
+            relax_colour = _relax_colour[layers(n, (end - begin, width // 2 + 1))]
+            for half_sweep, factor in enumerate(factors):
+                relax_colour(system, width, half_sweep % 2, factor)
+            store_flow = _store_flow[layers(n, (stop - first, width))]
+            store_flow(system, base, out, max_update, begin, first, stop)
+
+
+@functools.lru_cache(maxsize=64)
+def _relaxation_factors(omega, n):
+    """Return the over-relaxation factors of successive half-sweeps, from 1 towards omega."""
+    squared_radius = squared_spectral_radius(np.float32(omega))
+    factors = [ONE, TWO]
+    while len(factors) <= n:
+        factors.append(np.float32(next_relaxation_factor(factors[-1], squared_radius)))
+    del factors[1]  # where the sequence begins, not a factor
+    return tuple(factors[:n])
 
 
 # The system holds the pixels of either colour of the checkerboard by themselves, so that the
@@ -178,31 +243,36 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
 # of row y is column 2k or 2k + 1 of the padded image, whichever makes it and y of parity c.
 
 
-@cuda_kernel(signatures=(void(_PLANE, _PLANE, _PLANES, _PLANES, _SYSTEM, _VARIATIONAL),))
-def _set_up_system(frame0, warped, base, flow, system, functional):
-    """Write the unknowns and the equations of each pixel, and zeros around the image."""
+@cuda_kernel(signatures=(void(PLANES, PLANES, FIELDS, FIELDS, _SYSTEM, _VARIATIONAL, int64),))
+def _set_up_system(frames0, all_warped, bases, flows, systems, functional, begin):
+    """Write the unknowns and equations of a band's pixels, and zeros around them."""
     column, row = cuda.grid(2)
+    layer = cuda.blockIdx.z
+    frame0, warped = frames0[layer], all_warped[layer]
     left = cuda.blockIdx.x * cuda.blockDim.x - 1
-    top = cuda.blockIdx.y * cuda.blockDim.y - 1
+    top = begin + cuda.blockIdx.y * cuda.blockDim.y - 1
     mean, difference = _load_tiles(frame0, warped, left, top)
+    system = systems[layer]
     height, width = frame0.shape
-    if row > height + 1 or column > width + 1:
+    last_row = system.shape[2] - 1
+    if row > last_row or column > width + 1:
         return
     colour = (row + column) % 2
     k = column // 2
-    if row == 0 or row > height or column == 0 or column > width:
+    if row == 0 or row == last_row or column == 0 or column > width:
         for plane in range(N_SYSTEM):
             system[plane, colour, row, k] = ZERO
         return
     x = column - 1
-    y = row - 1
+    y = begin + row - 1
     i = cuda.threadIdx.y + PAD
     j = cuda.threadIdx.x + PAD
+    base, flow = bases[layer], flows[layer]
     a11, a12, a22, b1, b2 = _data_equations(mean, difference, i, j, base, flow, y, x, functional)
     w_left = _smoothness(frame0, flow, y, x, y, x - 1, functional) if x > 0 else ZERO
     w_above = _smoothness(frame0, flow, y, x, y - 1, x, functional) if y > 0 else ZERO
-    w_right = _smoothness(frame0, flow, y, x, y, x + 1, functional) if column < width else ZERO
-    w_below = _smoothness(frame0, flow, y, x, y + 1, x, functional) if row < height else ZERO
+    w_right = _smoothness(frame0, flow, y, x, y, x + 1, functional) if x < width - 1 else ZERO
+    w_below = _smoothness(frame0, flow, y, x, y + 1, x, functional) if y < height - 1 else ZERO
     w = w_left + w_right + w_above + w_below
     i11, i12, i22 = inverse_2x2(a11, a12, a22, w)
     system[U, colour, row, k] = flow[0, y, x]
@@ -275,10 +345,11 @@ def _smoothness(image, flow, y, x, y_next, x_next, functional):
 
 
 @cuda_kernel(signatures=(void(_SYSTEM, int64, int64, float32),))
-def _relax_colour(system, width, colour, factor):
+def _relax_colour(systems, width, colour, factor):
     """Over-relax the pixels of one colour in place; their neighbours are of the other colour."""
     k, row = cuda.grid(2)
     row += 1
+    system = systems[cuda.blockIdx.z]
     column = 2 * k + (row + colour) % 2
     if row > system.shape[2] - 2 or column == 0 or column > width:
         return
@@ -323,15 +394,20 @@ def _relax_colour(system, width, colour, factor):
     )
 
 
-@cuda_kernel(signatures=(void(_SYSTEM, _PLANES, _PLANES, float32),))
-def _store_flow(system, base, out, max_update):
-    """Write the unknowns, limited to within ``max_update`` of the base, to a flow."""
+@cuda_kernel(signatures=(void(_SYSTEM, FIELDS, FIELDS, float32, int64, int64, int64),))
+def _store_flow(systems, base, out, max_update, begin, first, stop):
+    """Write the unknowns, limited to within ``max_update`` of the base, to rows of a flow."""
     x, y = cuda.grid(2)
-    if y < out.shape[1] and x < out.shape[2]:
-        colour = (y + x) % 2
+    y += first
+    layer = cuda.blockIdx.z
+    if y < stop and x < out.shape[3]:
+        row = y - begin + 1
+        colour = (row + x + 1) % 2
         k = (x + 1) // 2
-        out[0, y, x] = stay_within(system[U, colour, y + 1, k], base[0, y, x], max_update)
-        out[1, y, x] = stay_within(system[V, colour, y + 1, k], base[1, y, x], max_update)
+        u = systems[layer, U, colour, row, k]
+        v = systems[layer, V, colour, row, k]
+        out[layer, 0, y, x] = stay_within(u, base[layer, 0, y, x], max_update)
+        out[layer, 1, y, x] = stay_within(v, base[layer, 1, y, x], max_update)
 
 
 def solve_windows(frame0, warped, flow, out, confidence, window, functional, n_bands):
@@ -339,41 +415,50 @@ def solve_windows(frame0, warped, flow, out, confidence, window, functional, n_b
 
     Parameters
     ----------
-    frame0, warped : float32 device array of shape (height, width)
-        The first frame, and the second one warped by ``flow``.
-    flow, out : float32 device array of shape (2, height, width)
-    confidence : float32 device array of shape (height, width) or (0, 0)
+    frame0, warped : float32 device array of shape (n, height, width)
+        The first frames, and the second ones warped by ``flow``.
+    flow, out : float32 device array of shape (n, 2, height, width)
+    confidence : float32 device array of shape (n, height, width) or (0, 0, 0)
         The smaller eigenvalue of each pixel's matrix, unless empty.
     window : float32 device array of shape (radius + 1,)
         Weights by distance from the centre along one axis; the window is their outer product.
     functional : WindowFunctional
     n_bands : int
-        For threads of the CPU; without effect here.
+        Most bands of rows, which are worked on one after the other in the same memory; does not
+        change the result.
     """
-    launch = launch_shape(frame0.shape)
-    products = cuda.device_array((N_EQUATIONS, *frame0.shape), np.float32)
-    sums = cuda.device_array(products.shape, np.float32)
-    _write_products[launch](frame0, warped, flow, products, functional)
-    _sum_along[launch](products, window, sums)
-    _solve[launch](sums, window, flow, out, confidence, functional)
+    n, height, width = frame0.shape
+    memory = memory_around(frame0)
+    for first, stop, begin, end in _bands(height, n_bands, len(window) - 1):
+        rows = layers(n, (end - begin, width))
+        with memory.scope():
+            products = memory.empty((n, N_EQUATIONS, end - begin, width))
+            sums = memory.empty(products.shape)
+            _write_products[rows](frame0, warped, flow, products, functional, begin)
+            _sum_along[rows](products, window, sums)
+            _solve[layers(n, (stop - first, width))](
+                sums, window, flow, out, confidence, functional, begin, first, stop
+            )
 
 
-@cuda_kernel(signatures=(void(_PLANE, _PLANE, _PLANES, _PLANES, _WINDOW),))
-def _write_products(frame0, warped, flow, products, functional):
-    """Write what the windows sum: weighted products of derivatives.
+@cuda_kernel(signatures=(void(PLANES, PLANES, FIELDS, FIELDS, _WINDOW, int64),))
+def _write_products(frame0, warped, flow, products, functional, begin):
+    """Write what the windows of a band sum: weighted products of derivatives.
 
     A residual far above epsilon counts less (Charbonnier).
     """
-    x, y = cuda.grid(2)
+    x, row = cuda.grid(2)
+    y = begin + row
+    layer = cuda.blockIdx.z
     left = cuda.blockIdx.x * cuda.blockDim.x
-    top = cuda.blockIdx.y * cuda.blockDim.y
-    mean, difference = _load_tiles(frame0, warped, left, top)
-    height, width = frame0.shape
-    if y >= height or x >= width:
+    top = begin + cuda.blockIdx.y * cuda.blockDim.y
+    mean, difference = _load_tiles(frame0[layer], warped[layer], left, top)
+    height, width = frame0.shape[1:]
+    if row >= products.shape[2] or x >= width:
         return
     inside = is_inside(
-        np.float32(x) + flow[0, y, x],
-        np.float32(y) + flow[1, y, x],
+        np.float32(x) + flow[layer, 0, y, x],
+        np.float32(y) + flow[layer, 1, y, x],
         np.float32(width),
         np.float32(height),
     )
@@ -388,52 +473,57 @@ def _write_products(frame0, warped, flow, products, functional):
     equations = _add(equations, _normal_equations(weight, gxx, gxy, gxt))
     equations = _add(equations, _normal_equations(weight, gxy, gyy, gyt))
     for plane in range(N_EQUATIONS):
-        products[plane, y, x] = equations[plane]
+        products[layer, plane, row, x] = equations[plane]
 
 
-@cuda_kernel(signatures=(void(_PLANES, _ROW, _PLANES),))
+@cuda_kernel(signatures=(void(FIELDS, ROW, FIELDS),))
 def _sum_along(products, window, sums):
     """Write the windows' sums along rows; pixels outside the image count nothing."""
     x, y = cuda.grid(2)
-    width = products.shape[2]
-    if y >= products.shape[1] or x >= width:
+    layer = cuda.blockIdx.z
+    width = products.shape[3]
+    if y >= products.shape[2] or x >= width:
         return
     for plane in range(N_EQUATIONS):
-        total = window[0] * products[plane, y, x]
+        total = window[0] * products[layer, plane, y, x]
         for k in range(1, window.size):
             if x - k >= 0:
-                total += window[k] * products[plane, y, x - k]
+                total += window[k] * products[layer, plane, y, x - k]
             if x + k < width:
-                total += window[k] * products[plane, y, x + k]
-        sums[plane, y, x] = total
+                total += window[k] * products[layer, plane, y, x + k]
+        sums[layer, plane, y, x] = total
 
 
 @cuda_function
-def _sum_across(sums, plane, y, x, window):
+def _sum_across(sums, plane, row, x, window):
     """Return a window's sum across rows; pixels outside the image count nothing."""
     height = sums.shape[1]
-    total = window[0] * sums[plane, y, x]
+    total = window[0] * sums[plane, row, x]
     for k in range(1, window.size):
-        if y - k >= 0:
-            total += window[k] * sums[plane, y - k, x]
-        if y + k < height:
-            total += window[k] * sums[plane, y + k, x]
+        if row - k >= 0:
+            total += window[k] * sums[plane, row - k, x]
+        if row + k < height:
+            total += window[k] * sums[plane, row + k, x]
     return total
 
 
-@cuda_kernel(signatures=(void(_PLANES, _ROW, _PLANES, _PLANES, _PLANE, _WINDOW),))
-def _solve(sums, window, flow, out, confidence, functional):
+@cuda_kernel(signatures=(void(FIELDS, ROW, FIELDS, FIELDS, PLANES, _WINDOW, int64, int64, int64),))
+def _solve(all_sums, window, flow, out, confidence, functional, begin, first, stop):
     """Write the flow that solves each window's equations and, unless empty, the confidence."""
     x, y = cuda.grid(2)
-    if y >= out.shape[1] or x >= out.shape[2]:
+    y += first
+    layer = cuda.blockIdx.z
+    if y >= stop or x >= out.shape[3]:
         return
-    a11 = _sum_across(sums, A11, y, x, window)
-    a12 = _sum_across(sums, A12, y, x, window)
-    a22 = _sum_across(sums, A22, y, x, window)
-    b1 = _sum_across(sums, B1, y, x, window)
-    b2 = _sum_across(sums, B2, y, x, window)
+    sums = all_sums[layer]
+    row = y - begin
+    a11 = _sum_across(sums, A11, row, x, window)
+    a12 = _sum_across(sums, A12, row, x, window)
+    a22 = _sum_across(sums, A22, row, x, window)
+    b1 = _sum_across(sums, B1, row, x, window)
+    b2 = _sum_across(sums, B2, row, x, window)
     du, dv = window_update(a11, a12, a22, b1, b2, functional.regularization, functional.max_update)
-    out[0, y, x] = flow[0, y, x] + du
-    out[1, y, x] = flow[1, y, x] + dv
+    out[layer, 0, y, x] = flow[layer, 0, y, x] + du
+    out[layer, 1, y, x] = flow[layer, 1, y, x] + dv
     if confidence.size > 0:
-        confidence[y, x] = max(smaller_eigenvalue(a11, a12, a22), ZERO)
+        confidence[layer, y, x] = max(smaller_eigenvalue(a11, a12, a22), ZERO)

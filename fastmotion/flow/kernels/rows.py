@@ -441,28 +441,36 @@ def reliabilities(out, row0, warped, u_left, u_right, v_above, v_below, intensit
 
 
 @cpu_function
-def weigh_samples(weights, row, reliabilities, centre, intensity):
-    """Write the weights of a row's pixels as samples for a pixel of intensity ``centre``."""
-    for x in range(weights.size):
-        step = intensity * (row[x] - centre)
-        weights[x] = affinity(step * step) * reliabilities[x]
+def copy_behind(target, n, source):
+    """Copy a row to behind the first n elements of another."""
+    for x in range(source.size):
+        target[np.uint64(n + x)] = source[x]
 
 
 @cpu_function
-def smallest_and_largest(values):
-    """Return the smallest and the largest of some values, of which none is NaN."""
+def weigh_samples(weights, n, row, reliabilities, centre, intensity):
+    """Write, behind n others, the weights of a row's pixels as samples for one like ``centre``."""
+    for x in range(row.size):
+        step = intensity * (row[x] - centre)
+        weights[np.uint64(n + x)] = affinity(step * step) * reliabilities[x]
+
+
+@cpu_function
+def smallest_and_largest(values, n):
+    """Return the smallest and the largest of the first n values, of which none is NaN."""
     low = values[0]
     high = values[0]
-    for k in range(1, values.size):
-        low = min(low, values[k])
-        high = max(high, values[k])
+    for k in range(1, n):
+        value = values[np.uint64(k)]
+        low = min(low, value)
+        high = max(high, value)
     return low, high
 
 
 @cpu_function(fastmath="reassociate")
-def weight_up_to(values, weights, limit):
-    """Return the sum of the weights of the values that do not exceed a limit."""
+def weight_up_to(values, weights, n, limit):
+    """Return the sum of the weights of those of the first n values that do not exceed a limit."""
     total = ZERO
-    for k in range(values.size):
+    for k in range(n):
         total += weights[k] if values[k] <= limit else ZERO
     return total

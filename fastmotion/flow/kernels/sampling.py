@@ -3,7 +3,12 @@
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, scalar
-from fastmotion.flow.kernels.rows import copy, smallest_and_largest, weigh_samples, weight_up_to
+from fastmotion.flow.kernels.rows import (
+    copy_behind,
+    smallest_and_largest,
+    weigh_samples,
+    weight_up_to,
+)
 from fastmotion.flow.kernels.scalar import HALF, TWO, ZERO, clamp, cubic_weights
 
 # The weighted median: its window; the distance and the bend, in pixels, by which boundaries of
@@ -77,8 +82,8 @@ def is_near_boundary(flow, y, x):
     reach = min(reach, REACH)
     bend = ZERO
     for sign in range(-1, 2, 2):
-        for shift in range(-reach, reach + 1, max(reach, 1)):
-            row, column = y + shift, x + sign * shift
+        for side in range(-1, 2):
+            row, column = y + side * reach, x + sign * side * reach
             total = ZERO
             for k in range(2):
                 before = flow[k, row - reach, column - sign * reach]
@@ -96,30 +101,30 @@ def gather_window(weights, values, frame0, reliability, flow, y, x):
     stop = min(x + WINDOW // 2 + 1, width)
     n = 0
     for row in range(max(y - WINDOW // 2, 0), min(y + WINDOW // 2 + 1, height)):
-        end = n + stop - first
         weigh_samples(
-            weights[n:end],
+            weights,
+            n,
             frame0[row, first:stop],
             reliability[row, first:stop],
             frame0[y, x],
             LIKENESS_SCALE,
         )
-        copy(values[0, n:end], flow[0, row, first:stop])
-        copy(values[1, n:end], flow[1, row, first:stop])
-        n = end
+        copy_behind(values[0], n, flow[0, row, first:stop])
+        copy_behind(values[1], n, flow[1, row, first:stop])
+        n += stop - first
     return n
 
 
 @cpu_function
-def weighted_middle(values, weights):
-    """Return the weighted median of some values, by bisection."""
-    low, high = smallest_and_largest(values)
-    half = HALF * weight_up_to(values, weights, high)
+def weighted_middle(values, weights, n, n_bisections):
+    """Return the weighted median of the first n values, by bisection."""
+    low, high = smallest_and_largest(values, n)
+    half = HALF * weight_up_to(values, weights, n, high)
     if half <= ZERO:
-        return values[values.size // 2]
-    for _ in range(BISECTIONS):
+        return values[n // 2]
+    for _ in range(n_bisections):
         middle = HALF * (low + high)
-        if weight_up_to(values, weights, middle) < half:
+        if weight_up_to(values, weights, n, middle) < half:
             low = middle
         else:
             high = middle

@@ -68,9 +68,15 @@ def clamp(value, low, high):
 
 
 @scalar
+def is_between(value, low, high):
+    """Return whether a value lies in [low, high]; NaN does not."""
+    return (value >= low) & (value <= high)
+
+
+@scalar
 def is_inside(x, y, width, height):
     """Return 1 where the point lies on the image and 0 elsewhere."""
-    inside = (x >= ZERO) & (x <= width - ONE) & (y >= ZERO) & (y <= height - ONE)
+    inside = is_between(x, ZERO, width - ONE) & is_between(y, ZERO, height - ONE)
     return ONE if inside else ZERO
 
 
