@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from fastmotion.core.validation import check_image
+from fastmotion.core.device import resolve_device
+from fastmotion.core.interop import like
+from fastmotion.flow.frames import first_on_device, read_image
+from fastmotion.flow.pyramid import Engine
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,12 @@ STENCILS = {
 
 def image_derivatives(
     frame0: ArrayLike, frame1: ArrayLike, *, stencil: str = "barron"
-) -> tuple[NDArray, NDArray, NDArray]:
+) -> tuple[Any, Any, Any]:
     """Return the derivatives of an image pair along columns, rows and time.
 
     The spatial derivatives are the mean of those of both frames, the temporal one is the smoothed
-    difference of the frames. Beyond the border its pixels are repeated.
+    difference of the frames. Beyond the border its pixels are repeated. It runs where its input
+    lies: on a CUDA device if a frame does.
 
     Parameters
     ----------
@@ -67,7 +73,8 @@ def image_derivatives(
     Returns
     -------
     dx, dy, dt : ndarray of shape (height, width), float32
-        Intensity per pixel, and per frame.
+        Intensity per pixel, and per frame. Arrays on the device, of the library of the first one
+        there, for input on a device.
 
     Raises
     ------
@@ -87,18 +94,28 @@ def image_derivatives(
     """
     if stencil not in STENCILS:
         raise ValueError(f"stencil must be one of {list(STENCILS)}, got {stencil!r}")
-    plane0, plane1 = check_image(frame0, "frame0"), check_image(frame1, "frame1")
-    if plane0.shape != plane1.shape:
-        raise ValueError(
-            f"frame0 and frame1 must have the same height and width, got {plane0.shape} and "
-            f"{plane1.shape}; crop or resize one"
-        )
     chosen = STENCILS[stencil]
+    with Engine.running(resolve_device("auto", frame0, frame1)) as engine:
+        plane0, plane1 = read_image(frame0, "frame0", engine), read_image(frame1, "frame1", engine)
+        sizes = [tuple(plane.shape)[-2:] for plane in (plane0, plane1)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"frame0 and frame1 must have the same height and width, got {sizes[0]} and "
+                f"{sizes[1]}; crop or resize one"
+            )
+        if engine.on_host:
+            return _derive(plane0, plane1, chosen)
+        given = first_on_device(frame0, frame1)
+        dx, dy, dt = _derive_on_device(plane0, plane1, chosen, engine)
+        return like(dx, given), like(dy, given), like(dt, given)
+
+
+def _derive(plane0: NDArray, plane1: NDArray, stencil: Stencil) -> tuple[NDArray, NDArray, NDArray]:
     mean = 0.5 * (plane0 + plane1)
-    dx = _separable(mean, chosen.smoothing, chosen.derivative, chosen.offset)
-    dy = _separable(mean, chosen.derivative, chosen.smoothing, chosen.offset)
-    smoothing = chosen.temporal_smoothing
-    dt = _separable(plane1 - plane0, smoothing, smoothing, chosen.offset)
+    dx = _separable(mean, stencil.smoothing, stencil.derivative, stencil.offset)
+    dy = _separable(mean, stencil.derivative, stencil.smoothing, stencil.offset)
+    smoothing = stencil.temporal_smoothing
+    dt = _separable(plane1 - plane0, smoothing, smoothing, stencil.offset)
     return dx, dy, dt
 
 
@@ -109,3 +126,38 @@ def _separable(
         origin = offset if len(taps) > 1 else 0
         image = ndimage.correlate1d(image, taps, axis=axis, mode="nearest", origin=origin)
     return image
+
+
+def _derive_on_device(
+    plane0: Any, plane1: Any, stencil: Stencil, engine: Engine
+) -> tuple[Any, Any, Any]:
+    """Do the same by the kernel that resizes: it weighs pixels by taps, and repeats the border."""
+    memory, kernels = engine.memory, engine.kernels
+    mean, difference = memory.empty(plane0.shape), memory.empty(plane0.shape)
+    kernels.mean_and_difference(plane0, plane1, mean, difference)
+    _, height, width = plane0.shape
+    results = []
+    for plane, down, along in (
+        (mean, stencil.smoothing, stencil.derivative),
+        (mean, stencil.derivative, stencil.smoothing),
+        (difference, stencil.temporal_smoothing, stencil.temporal_smoothing),
+    ):
+        out = memory.new((1, height, width))
+        weights = (
+            *_correlation_weights(height, down, stencil.offset),
+            *_correlation_weights(width, along, stencil.offset),
+            np.ones(1, np.float32),
+        )
+        kernels.resample(plane, out, *map(memory.put, weights))
+        results.append(out.reshape(height, width))
+    dx, dy, dt = results
+    return dx, dy, dt
+
+
+def _correlation_weights(
+    size: int, taps: tuple[float, ...], offset: int
+) -> tuple[NDArray, NDArray]:
+    """Return the first sample that each one draws on, and the samples' weights."""
+    first = -(len(taps) // 2) - (offset if len(taps) > 1 else 0)
+    weights = np.tile(np.array(taps, np.float32)[:, np.newaxis], (1, size))
+    return np.arange(size) + first, weights

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from fastmotion.core.validation import check_flow
-from fastmotion.flow.kernels import kernels_for
+from fastmotion.core.device import resolve_device
+from fastmotion.core.interop import as_device_array, like
+from fastmotion.flow.frames import first_on_device, read_flow, real_array
+from fastmotion.flow.pyramid import Engine
 
 
-def warp(image: ArrayLike, flow: ArrayLike, *, fill_value: float | None = None) -> NDArray:
+def warp(image: ArrayLike, flow: ArrayLike, *, fill_value: float | None = None) -> Any:
     """Sample an image where a flow points to, by cubic interpolation (Keys 1981).
 
-    With the flow from frame 0 to frame 1, ``warp(frame1, flow)`` is frame 1 seen from frame 0.
+    With the flow from frame 0 to frame 1, ``warp(frame1, flow)`` is frame 1 seen from frame 0. It
+    runs where its input lies: on a CUDA device if the image or the flow does.
 
     Parameters
     ----------
@@ -27,6 +33,7 @@ def warp(image: ArrayLike, flow: ArrayLike, *, fill_value: float | None = None) 
     Returns
     -------
     ndarray of the image's shape, float32
+        An array on the device, of the library of the first one there, for input on a device.
 
     Raises
     ------
@@ -45,46 +52,59 @@ def warp(image: ArrayLike, flow: ArrayLike, *, fill_value: float | None = None) 
     >>> float(warp(ramp, right)[8, 5])
     7.0
     """
-    flow = check_flow(flow)
-    pixels = _check_samples(image, flow.shape[:2])
-    planes = np.ascontiguousarray(np.moveaxis(flow, -1, 0))
-    kernels = kernels_for("cpu")
-    out = np.empty(pixels.shape, np.float32)
-    for plane, target in zip(pixels, out):
-        kernels.warp(plane, planes, target)
-    if fill_value is not None:
-        out[:, ~points_inside(flow)] = fill_value
-    return out[0] if np.ndim(image) == 2 else np.ascontiguousarray(np.moveaxis(out, 0, -1))
+    with Engine.running(resolve_device("auto", image, flow)) as engine:
+        planes = read_flow(flow, engine)
+        array = real_array(image, "image", engine)
+        *_, height, width = planes.shape
+        _require_sample_shape(tuple(array.shape), (height, width))
+        channels = _channels(array, engine)
+        out = engine.memory.new((len(channels), height, width))
+        _warp_each(channels, planes, fill_value, out, engine)
+        if len(array.shape) == 2:
+            result = out.reshape(height, width)
+        else:
+            result = engine.memory.new((height, width, len(channels)))
+            engine.kernels.join(
+                out.reshape(*engine.lead, *out.shape), result.reshape(*engine.lead, *result.shape)
+            )
+        return like(result, first_on_device(image, flow))
 
 
-def _check_samples(image: ArrayLike, shape: tuple[int, ...]) -> NDArray:
-    """Return the channels of an image as float32 planes."""
-    array = np.asarray(image)
-    if array.dtype.kind not in "buif":
-        raise TypeError(
-            f"image must hold real numbers (bool, integer or float), got dtype {array.dtype}"
-        )
-    if array.ndim not in (2, 3) or array.shape[:2] != shape:
+def _require_sample_shape(shape: tuple[int, ...], wanted: tuple[int, int]) -> None:
+    if len(shape) not in (2, 3) or shape[:2] != wanted:
         raise ValueError(
-            f"image must have shape {shape} or {(*shape, 'channels')} as the flow has, "
-            f"got {array.shape}; crop or resize one"
+            f"image must have shape {wanted} or {(*wanted, 'channels')} as the flow has, "
+            f"got {shape}; crop or resize one"
         )
-    planes = array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)
-    return np.require(planes, np.float32, ["C", "A", "W"])  # one signature to compile
 
 
-def points_inside(flow: NDArray) -> NDArray:
-    """Return where a flow of shape (height, width, 2) points into the image, as a bool mask."""
-    height, width = flow.shape[:2]
-    x = np.arange(width) + flow[..., 0]
-    y = np.arange(height)[:, np.newaxis] + flow[..., 1]
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+def _channels(array: Any, engine: Engine) -> Any:
+    """Return the channels of an image, of which there may be one without an axis, as planes."""
+    height, width, *rest = array.shape
+    planes = engine.memory.empty((math.prod(rest), height, width))
+    if not engine.on_host:
+        array = as_device_array(array, engine.memory.device, np.float32)
+    engine.kernels.split(
+        array.reshape(*engine.lead, height, width, len(planes)),
+        planes.reshape(*engine.lead, *planes.shape),
+    )
+    return planes
 
 
-def forward_backward_error(forward: ArrayLike, backward: ArrayLike) -> NDArray:
+def _warp_each(planes: Any, flow: Any, fill_value: float | None, out: Any, engine: Engine) -> None:
+    """Warp planes one by one, all by the same flow."""
+    for k in range(len(planes)):
+        plane, target = (x[k].reshape(*engine.lead, *x.shape[1:]) for x in (planes, out))
+        engine.kernels.warp(plane, flow, target)
+        if fill_value is not None:
+            engine.kernels.mark_outside(flow, np.float32(fill_value), target)
+
+
+def forward_backward_error(forward: ArrayLike, backward: ArrayLike) -> Any:
     """Return how far each pixel misses itself when it follows a flow there and back.
 
-    Large where the flow is wrong or the pixel is occluded in the second frame.
+    Large where the flow is wrong or the pixel is occluded in the second frame. It runs where its
+    input lies: on a CUDA device if a flow does.
 
     Parameters
     ----------
@@ -96,7 +116,8 @@ def forward_backward_error(forward: ArrayLike, backward: ArrayLike) -> NDArray:
     Returns
     -------
     ndarray of shape (height, width), float32
-        Pixels; NaN where the forward flow leaves the image.
+        Pixels; NaN where the forward flow leaves the image. An array on the device, of the library
+        of the first one there, for input on a device.
 
     Raises
     ------
@@ -120,7 +141,14 @@ def forward_backward_error(forward: ArrayLike, backward: ArrayLike) -> NDArray:
     >>> float(error[8, 5]), float(error[8, 15])
     (0.0, nan)
     """
-    forward = check_flow(forward, name="forward")
-    backward = check_flow(backward, forward.shape[:2], "backward")
-    returned = forward + warp(backward, forward, fill_value=np.nan)
-    return np.sqrt((returned**2).sum(axis=-1))
+    with Engine.running(resolve_device("auto", forward, backward)) as engine:
+        memory = engine.memory
+        there = read_flow(forward, engine, name="forward")
+        *_, height, width = there.shape
+        back = read_flow(backward, engine, (height, width), "backward")
+        warped = memory.empty(there.shape)
+        shape = 2, height, width
+        _warp_each(back.reshape(shape), there, np.nan, warped.reshape(shape), engine)
+        out = memory.new((*engine.lead, height, width))
+        engine.kernels.lengths(there, warped, out)
+        return like(out.reshape(height, width), first_on_device(forward, backward))
