@@ -12,15 +12,20 @@ are kept apart; in a basis with the direction of 1 as an axis, large and small a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.core.device import Device, thread_limit, worthwhile_threads
+from fastmotion.core.device import Device, is_cuda_array, thread_limit, worthwhile_threads
+from fastmotion.core.interop import summarise
+from fastmotion.core.memory import Memory, memory_of
 from fastmotion.trajectory.kernels import kernels_for
+from fastmotion.trajectory.on_device import as_float64
 from fastmotion.trajectory.sequences import Sequences, number_parts
 
 SHARING = ("all", "coordinate", "joint", "channel")
@@ -28,10 +33,10 @@ SHARING = ("all", "coordinate", "joint", "channel")
 # Rows of a piece of a sequence, at least and at most, and bytes of its frames: pieces stay in the
 # second cache while the channels are gathered from them one by one.
 _MIN_PIECE, _MAX_PIECE, _PIECE_BYTES = 1024, 4096, 1 << 19
-# Tasks of one call: enough to balance any number of threads, and their sums within some memory.
-_MAX_TASKS, _TASK_BYTES = 64, 1 << 25
 # Up to so many groups, tasks hold sums of all of them; beyond, tasks share the groups out.
 _FEW_GROUPS = 4
+# Bytes that frames on the host, and what comes with them, take on a device at a time.
+_PART_BYTES = 1 << 28
 
 
 def channel_groups(sharing: str, n_joints: int, n_coords: int) -> NDArray[np.int64]:
@@ -241,83 +246,170 @@ def collect_lags(
     ValueError
         A value is infinite.
     """
-    frames = sequences.frames.reshape(len(sequences.frames), -1)
-    goal = frames[:0] if target is None else target.reshape(frames.shape)
-    frames, goal = _of_one_dtype(frames, goal)
-    n_channels = frames.shape[1]
+    kernels, memory = kernels_for(device.kind), memory_of(device)
     labels = groups.ravel()
-    n_groups = int(labels.max()) + 1
-    if target is not None and row_weights is None and np.isnan(target).any():
-        row_weights = np.ones((len(frames), 1))
-    pieces, owners = _pieces(sequences, n_lags, n_channels * frames.itemsize)
-    weights = np.ones(sequences.n_sequences) if sequence_weights is None else sequence_weights
-    counted = weights[owners] > 0
-    pieces, owners = pieces[counted], owners[counted]
-    tasks, n_slots = _tasks(pieces, labels, n_groups, n_lags)
-    kernels = kernels_for(device.kind)
-    padded = -(-n_lags // kernels.LAG_TILE) * kernels.LAG_TILE
-    is_weighted = row_weights is not None
-    lag_products = np.zeros((n_slots, n_groups, padded))
-    boundary = np.zeros((n_slots, 0 if is_weighted else n_groups, n_lags - 1, n_lags - 1))
-    gram = np.zeros((n_slots, n_groups if is_weighted else 0, n_lags, n_lags))
-    sums, offsets, crosses = np.zeros((3, n_slots, n_groups, n_lags))
-    totals = np.zeros((n_slots, n_groups, 8))
-    rows = np.empty((0, 1)) if row_weights is None else row_weights
-    # A sample costs about as much to fetch as eight products.
-    work = frames.size * (n_lags * (n_lags if is_weighted else 1) + 8)
-    with thread_limit(n_jobs) as n_threads, thread_limit(worthwhile_threads(n_threads, work)):
-        kernels.lag_statistics(
-            frames,
-            goal,
-            np.ascontiguousarray(rows, np.float64),
-            np.arange(n_channels, dtype=np.int64) * rows.shape[1] // n_channels,
-            pieces,
-            np.ascontiguousarray(weights[owners], np.float64),
-            tasks,
-            labels,
+    n_channels, n_groups = len(labels), int(labels.max()) + 1
+    with memory.scope("lower n_taps, or share kernels between joints"), thread_limit(n_jobs) as most:
+        frames, target = _of_one_dtype(sequences, target)
+        if target is not None and row_weights is None and _has_nan(target):
+            row_weights = np.ones((len(frames), 1))
+        is_weighted = row_weights is not None
+        columns = 1 if row_weights is None else row_weights.shape[1]
+        pieces, owners = _pieces(sequences, n_lags, n_channels * frames.dtype.itemsize)
+        weights = np.ones(sequences.n_sequences) if sequence_weights is None else sequence_weights
+        counted = weights[owners] > 0
+        pieces, owners = pieces[counted], owners[counted]
+        tasks, n_slots = _tasks(pieces, labels, n_groups, n_lags, kernels)
+        sums = _Sums.of_zeros(memory, kernels, n_slots, n_groups, n_lags, is_weighted)
+        # A sample costs about as much to fetch as eight products.
+        work = frames.size * (n_lags * (n_lags if is_weighted else 1) + 8)
+        for here, begin, end in _parts(pieces, tasks, frames, memory):
+            with (
+                memory.scope("pass fewer frames or sequences at a time"),
+                thread_limit(worthwhile_threads(most, work)),
+            ):
+                kernels.lag_statistics(
+                    memory.put(frames[begin:end]),
+                    memory.put(_rows_of(target, begin, end, n_channels, frames.dtype)),
+                    memory.put(_rows_of(row_weights, begin, end, 1, np.dtype(np.float64))),
+                    np.arange(n_channels, dtype=np.int64) * columns // n_channels,
+                    pieces - begin,
+                    np.ascontiguousarray(weights[owners], np.float64),
+                    here,
+                    labels,
+                    anchor,
+                    n_lags,
+                    *sums.arrays(),
+                )
+        return sums.statistics(kernels, anchor, n_lags)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """What `lag_statistics` adds to, as its last arguments."""
+
+    lag_products: Any
+    boundary: Any
+    gram: Any
+    sums: Any
+    offsets: Any
+    crosses: Any
+    totals: Any
+
+    @classmethod
+    def of_zeros(
+        cls,
+        memory: Memory,
+        kernels: ModuleType,
+        n_slots: int,
+        n_groups: int,
+        n_lags: int,
+        is_weighted: bool,
+    ) -> _Sums:
+        """Return sums of nothing; CUDA kernels weigh windows also where frames are missing."""
+        padded = -(-n_lags // kernels.LAG_TILE) * kernels.LAG_TILE
+        recursive = 0 if is_weighted else n_groups
+        direct = n_groups if is_weighted or memory.device.kind == "cuda" else 0
+        shapes = (
+            (n_groups, padded),
+            (recursive, n_lags - 1, n_lags - 1),
+            (direct, n_lags, n_lags),
+            *[(n_groups, n_lags)] * 3,
+            (n_groups, 8),
+        )
+        return cls(*(memory.zeros((n_slots, *shape), np.float64) for shape in shapes))
+
+    def arrays(self) -> list[Any]:
+        """Return the arrays in the order of the kernel's arguments."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def statistics(self, kernels: ModuleType, anchor: int, n_lags: int) -> LagStatistics:
+        """Return the statistics of all slots together."""
+        totals = kernels.total(self.totals)
+        if totals[:, 5].any():
+            raise ValueError(
+                "X and y must not hold infinite values, got some; mark missing values with NaN"
+            )
+        full = kernels.total(self.gram)
+        boundary = kernels.total(self.boundary)
+        if len(boundary):
+            unrolled = _unroll(kernels.total(self.lag_products), boundary, n_lags)
+            full = unrolled + full if len(full) else unrolled
+        upper = np.triu(full)
+        return LagStatistics(
             anchor,
-            n_lags,
-            lag_products,
-            boundary,
-            gram,
-            sums,
-            offsets,
-            crosses,
-            totals,
+            upper + np.triu(full, 1).swapaxes(1, 2),
+            kernels.total(self.sums),
+            kernels.total(self.offsets),
+            totals[:, 0],
+            kernels.total(self.crosses),
+            *totals[:, [1, 2, 3, 4, 6, 7]].T,
         )
-    totals = totals.sum(axis=0)
-    if totals[:, 5].any():
-        raise ValueError(
-            "X and y must not hold infinite values, got some; mark missing values with NaN"
-        )
-    full = gram.sum(axis=0) if is_weighted else _unroll(lag_products, boundary, n_lags)
-    upper = np.triu(full)
-    return LagStatistics(
-        anchor,
-        upper + np.triu(full, 1).swapaxes(1, 2),
-        sums.sum(axis=0),
-        offsets.sum(axis=0),
-        totals[:, 0],
-        crosses.sum(axis=0),
-        *totals[:, [1, 2, 3, 4, 6, 7]].T,
-    )
 
 
-def _of_one_dtype(frames: NDArray, target: NDArray) -> tuple[NDArray, NDArray]:
-    """Return both in the wider dtype of the two."""
-    dtype = np.result_type(frames, target)
-    return frames.astype(dtype, copy=False), target.astype(dtype, copy=False)
+def _parts(
+    pieces: NDArray[np.int64], tasks: NDArray[np.int64], frames: Any, memory: Memory
+) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+    """Yield tasks, and first and end of the frames that they take.
+
+    They come all at once, but for frames on the host that go to a device.
+    """
+    if memory.device.kind == "cpu" or is_cuda_array(frames) or not len(pieces):
+        yield tasks, 0, len(frames)
+        return
+    # Frames, target, and weights of the frames and of their windows.
+    row_bytes = frames.shape[1] * (2 * frames.itemsize + 16)
+    most = max(1, min(_PART_BYTES, memory.budget()) // row_bytes)
+    bounds = np.stack([_span(pieces[first:end]) for first, end in tasks[:, :2]])
+    begin = 0
+    while begin < len(tasks):
+        lows = np.minimum.accumulate(bounds[begin:, 0])
+        highs = np.maximum.accumulate(bounds[begin:, 1])
+        n = max(1, int(np.argmin(np.append(highs - lows <= most, False))))
+        yield tasks[begin : begin + n], int(lows[n - 1]), int(highs[n - 1])
+        begin += n
+
+
+def _span(pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return first frame and end of some pieces; of none, what any others comprise."""
+    if not len(pieces):
+        return np.array([np.iinfo(np.int64).max, 0])
+    return np.array([pieces[:, 0].min(), pieces[:, 1].max()])
+
+
+def _rows_of(values: Any, begin: int, end: int, n_columns: int, dtype: np.dtype) -> Any:
+    """Return some rows of what belongs to frames, or none where there is nothing."""
+    if values is None:
+        return np.empty((0, n_columns), dtype)
+    rows = values[begin:end]
+    return rows if is_cuda_array(rows) else np.ascontiguousarray(rows, dtype)
+
+
+def _of_one_dtype(sequences: Sequences, target: Any) -> tuple[Any, Any]:
+    """Return frames and target as (total_frames, n_channels), in the wider dtype of the two."""
+    frames = sequences.frames
+    shape = len(frames), sequences.n_joints * sequences.n_coords
+    frames = frames.reshape(shape)
+    if target is None:
+        return frames, None
+    target = target.reshape(shape)
+    if frames.dtype == target.dtype:
+        return frames, target
+    return as_float64(frames), as_float64(target)
+
+
+def _has_nan(values: Any) -> bool:
+    return bool(summarise(values).n_nan if is_cuda_array(values) else np.isnan(values).any())
 
 
 def _unroll(
     lag_products: NDArray[np.float64], boundary: NDArray[np.float64], n_lags: int
 ) -> NDArray[np.float64]:
     """Return the upper triangles of Gram matrices by the recursion along their diagonals."""
-    steps = boundary.sum(axis=0)
-    gram = np.zeros((len(steps), n_lags, n_lags))
-    gram[:, 0] = lag_products.sum(axis=0)[:, :n_lags]
+    gram = np.zeros((len(boundary), n_lags, n_lags))
+    gram[:, 0] = lag_products[:, :n_lags]
     for i in range(n_lags - 1):
-        gram[:, i + 1, i + 1 :] = gram[:, i, i:-1] + steps[:, i, i:]
+        gram[:, i + 1, i + 1 :] = gram[:, i, i:-1] + boundary[:, i, i:]
     return gram
 
 
@@ -336,9 +428,13 @@ def _pieces(
 
 
 def _tasks(
-    pieces: NDArray[np.int64], labels: NDArray[np.int64], n_groups: int, n_lags: int
+    pieces: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    n_groups: int,
+    n_lags: int,
+    kernels: ModuleType,
 ) -> tuple[NDArray[np.int64], int]:
-    """Share pieces and channels out; the shares depend on the data's shape alone.
+    """Share pieces and channels out; the shares depend on the data's shape and the device alone.
 
     Returns
     -------
@@ -347,19 +443,49 @@ def _tasks(
     n_slots : int
         Sets of sums; no two tasks with a group in common have one slot.
     """
-    n_channels = len(labels)
-    bounds = np.array([0, n_channels])
-    if n_groups > _FEW_GROUPS:
-        bounds = np.append(np.flatnonzero(np.diff(labels, prepend=-1)), n_channels)
-    most = min(_MAX_TASKS, _TASK_BYTES // (n_groups * n_lags**2 * 8))
+    bounds = _channel_bounds(labels, n_groups, kernels.TASK_CHANNELS)
+    sides = _slots_apart([set(labels[first:last]) for first, last in pairwise(bounds)])
+    n_sides = max(sides) + 1
+    most = min(kernels.MAX_TASKS, kernels.TASK_BYTES // (n_sides * n_groups * n_lags**2 * 8))
     frames = np.cumsum(pieces[:, 1] - pieces[:, 0])
-    n_slots = max(1, min(most, len(pieces)))
-    ends = frames[-1:] * np.arange(1, n_slots + 1) // n_slots if len(frames) else np.zeros(1, int)
+    n_shares = max(1, min(most, len(pieces)))
+    ends = frames[-1:] * np.arange(1, n_shares + 1) // n_shares if len(frames) else np.zeros(1, int)
     stops = np.searchsorted(frames, ends, side="right")
     starts = np.append(0, stops[:-1])
     tasks = [
-        (start, stop, first, last, slot)
-        for slot, (start, stop) in enumerate(zip(starts, stops))
-        for first, last in zip(bounds[:-1], bounds[1:])
+        (start, stop, first, last, share * n_sides + side)
+        for share, (start, stop) in enumerate(zip(starts, stops))
+        for (first, last), side in zip(pairwise(bounds), sides)
     ]
-    return np.array(tasks, np.int64), n_slots
+    return np.array(tasks, np.int64), n_shares * n_sides
+
+
+def _channel_bounds(labels: NDArray[np.int64], n_groups: int, most: int | None) -> list[int]:
+    """Return the bounds of the tasks' channels: at most so many, and whole groups if possible."""
+    n_channels = len(labels)
+    if n_groups <= _FEW_GROUPS or (np.diff(labels) < 0).any():
+        ends = [n_channels]
+    else:
+        ends = [*(np.flatnonzero(np.diff(labels)) + 1).tolist(), n_channels]
+    if most is None:
+        return [0, *ends]
+    bounds = [0]
+    for end, following in zip(ends, [*ends[1:], n_channels + most]):
+        while end - bounds[-1] > most:
+            bounds.append(bounds[-1] + most)
+        if following - bounds[-1] > most:
+            bounds.append(end)
+    return bounds
+
+
+def _slots_apart(members: list[set[int]]) -> list[int]:
+    """Return numbers for some sets, small ones, such that no two with one share a member."""
+    taken: list[set[int]] = []
+    numbers = []
+    for group in members:
+        number = next((i for i, others in enumerate(taken) if not others & group), len(taken))
+        if number == len(taken):
+            taken.append(set())
+        taken[number] |= group
+        numbers.append(number)
+    return numbers

@@ -5,6 +5,8 @@ sequences one after the other.
 """
 
 from fastmotion.trajectory.kernels.filters import (
+    BLOCK,
+    BLOCK_ROWS,
     EDGE_MISSING,
     EDGE_NEAREST,
     EDGE_REFLECT,
@@ -13,16 +15,29 @@ from fastmotion.trajectory.kernels.filters import (
     MORE_TAPS,
     apply_kernels,
 )
-from fastmotion.trajectory.kernels.sums import LAG_TILE, lag_statistics
+from fastmotion.trajectory.kernels.sums import (
+    LAG_TILE,
+    MAX_TASKS,
+    TASK_BYTES,
+    TASK_CHANNELS,
+    lag_statistics,
+    total,
+)
 
 __all__ = [
+    "BLOCK",
+    "BLOCK_ROWS",
     "EDGE_MISSING",
     "EDGE_NEAREST",
     "EDGE_REFLECT",
     "FIRST_TAPS",
     "LAG_TILE",
     "MAX_MOMENTS",
+    "MAX_TASKS",
     "MORE_TAPS",
+    "TASK_BYTES",
+    "TASK_CHANNELS",
     "apply_kernels",
     "lag_statistics",
+    "total",
 ]

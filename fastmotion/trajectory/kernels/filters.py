@@ -11,6 +11,8 @@ from fastmotion.trajectory.kernels.sums import fill
 EDGE_MISSING, EDGE_NEAREST, EDGE_REFLECT = range(3)
 # Taps of the first and of each later pass over a block; missing ones are padded with zero weights.
 FIRST_TAPS, MORE_TAPS = 5, 4
+# Values of a block: its inputs and outputs stay in the first caches. Rows that it is a multiple of.
+BLOCK, BLOCK_ROWS = 4096, 1
 # Constant, slope, curvature and jerk: what a filter may keep of its moments where taps are missing.
 MAX_MOMENTS = 4
 
@@ -180,7 +182,7 @@ def _frame_at(t, start, stop, edges):
 
 
 @cpu_function
-def _adjust(weights, present, offsets, uses, moments, min_valid, scratch):
+def adjust(weights, present, offsets, uses, moments, min_valid, scratch):
     """Change weights in place, by little, so that those of the taps that are there do alone.
 
     A tap that is there by ``c`` gets ``c (w + p(offset))``, with the polynomial p of as many
@@ -320,6 +322,48 @@ def _weighted_frame(places, row, frames, channel):
 
 
 @cpu_function
+def cut_off_window(
+    weights,
+    edge_weights,
+    n_rows,
+    offsets,
+    uses,
+    t,
+    start,
+    stop,
+    edges,
+    active,
+    places,
+    row,
+    present,
+):
+    """Set which frames a window that reaches beyond an edge reads, and the first channel's weights.
+
+    Returns what `_edge_of` does, and the number of taps that are missing.
+    """
+    side, distance = _window(
+        active,
+        places,
+        row,
+        weights,
+        edge_weights,
+        n_rows,
+        np.int64(0),
+        offsets,
+        uses,
+        t,
+        start,
+        stop,
+        edges,
+    )
+    missing = 0
+    for i in range(len(uses)):
+        present[i] = active[i] and places[i] >= 0
+        missing += active[i] and places[i] < 0
+    return side, distance, missing
+
+
+@cpu_function
 def _cut_off_row(
     out,
     frames,
@@ -342,27 +386,23 @@ def _cut_off_row(
     scratch,
 ):
     """Set the outputs of a window that reaches beyond an edge; return whether there are any."""
-    side, distance = _window(
-        active,
-        places,
-        row,
+    side, distance, missing = cut_off_window(
         weights,
         edge_weights,
         n_rows,
-        np.int64(0),
         offsets,
         uses,
         t,
         start,
         stop,
         edges,
+        active,
+        places,
+        row,
+        present,
     )
-    missing = 0
-    for i in range(len(uses)):
-        present[i] = active[i] and places[i] >= 0
-        missing += active[i] and places[i] < 0
     if weights.shape[1] == 1:
-        if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
+        if not adjust(row, present, offsets, active, moments, min_valid, scratch):
             fill(out, np.nan)
             return False
         for i in range(len(row)):
@@ -376,7 +416,7 @@ def _cut_off_row(
     for channel in range(len(out)):
         for i in range(len(uses)):
             row[i] = weights[i, channel] * active[i]
-        if not _adjust(row, present, offsets, active, moments, min_valid, scratch):
+        if not adjust(row, present, offsets, active, moments, min_valid, scratch):
             fill(out, np.nan)
             return False
         out[channel] = _weighted_frame(places, row, frames, channel)
@@ -395,7 +435,7 @@ def _scale_to_one(values):
 
 
 @cpu_function
-def _repair_row(
+def repair_row(
     out,
     frames,
     confidence,
@@ -454,7 +494,7 @@ def _repair_row(
         if len(confidence):
             _scale_to_one(present)
         out[channel] = np.nan
-        if _adjust(row, present, offsets, active, moments, min_valid, scratch):
+        if adjust(row, present, offsets, active, moments, min_valid, scratch):
             out[channel] = _weighted_frame(places, row, frames, channel)
     return infinite
 
@@ -516,7 +556,7 @@ def _finish_rows(
             scratch,
         ):
             continue
-        infinite += _repair_row(
+        infinite += repair_row(
             out[t],
             frames,
             confidence,

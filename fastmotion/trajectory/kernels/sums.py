@@ -12,6 +12,10 @@ from fastmotion.core.compile import cpu_function, cpu_kernel, prange
 
 # Lags of one pass over a series: as many sums as hide the latency of an addition.
 LAG_TILE = 8
+# Tasks of one call: enough to balance any number of threads, and their sums within some memory.
+MAX_TASKS, TASK_BYTES = 64, 1 << 25
+# Channels of a task at most: it takes them one after the other, however many.
+TASK_CHANNELS = None
 # Frames whose products are summed before they join a total: they stay in the first cache, and a sum
 # of sums is more accurate than one long sum.
 _BLOCK = 512
@@ -358,3 +362,8 @@ def lag_statistics(
                                 total,
                             )
                     begin, end = _next_run(series, end, stop - start, missing)
+
+
+def total(parts):
+    """Return the sum over the first axis."""
+    return parts.sum(axis=0)

@@ -1,0 +1,73 @@
+"""Loops over trajectories on a CUDA device, with the names of `cpu`."""
+
+from fastmotion.trajectory.kernels.cuda_filters import (
+    BLOCK,
+    BLOCK_ROWS,
+    FIRST_TAPS,
+    MORE_TAPS,
+    apply_kernels,
+)
+from fastmotion.trajectory.kernels.cuda_frames import (
+    POOLS,
+    add_constants,
+    distances,
+    fifth_differences,
+    find_seen,
+    least_in_window,
+    medians,
+    multiply_rows,
+    pool,
+    score_sums,
+    set_missing,
+    subtract,
+    take_rows,
+    view,
+    weigh_distances,
+)
+from fastmotion.trajectory.kernels.cuda_lags import (
+    LAG_TILE,
+    MAX_TASKS,
+    TASK_BYTES,
+    TASK_CHANNELS,
+    lag_statistics,
+    total,
+)
+from fastmotion.trajectory.kernels.filters import (
+    EDGE_MISSING,
+    EDGE_NEAREST,
+    EDGE_REFLECT,
+    MAX_MOMENTS,
+)
+
+__all__ = [
+    "BLOCK",
+    "BLOCK_ROWS",
+    "EDGE_MISSING",
+    "EDGE_NEAREST",
+    "EDGE_REFLECT",
+    "FIRST_TAPS",
+    "LAG_TILE",
+    "MAX_MOMENTS",
+    "MAX_TASKS",
+    "MORE_TAPS",
+    "POOLS",
+    "TASK_BYTES",
+    "TASK_CHANNELS",
+    "add_constants",
+    "apply_kernels",
+    "distances",
+    "fifth_differences",
+    "find_seen",
+    "lag_statistics",
+    "least_in_window",
+    "medians",
+    "multiply_rows",
+    "pool",
+    "score_sums",
+    "set_missing",
+    "subtract",
+    "take_rows",
+    "total",
+    "view",
+    "weigh_distances",
+]
