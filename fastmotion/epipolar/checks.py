@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.device import Device, to_host
 from fastmotion.core.interop import as_device_array, summarise
+from fastmotion.core.memory import memory_of
 from fastmotion.core.validation import as_real_array
 
 __all__ = [
@@ -118,7 +119,7 @@ def check_device_matches(X: Any, y: Any, device: Device, *, nan_policy: str) -> 
     if others is not None:
         from fastmotion.epipolar.kernels.cuda_matches import join_points
 
-        rows = join_points(rows, others)
+        rows = join_points(memory_of(device), rows, others)
     if nan_policy == "raise" and len(rows):
         found = summarise(rows)
         if not found.is_finite or found.smallest < -LARGEST or found.largest > LARGEST:

@@ -25,7 +25,7 @@ class Residency:
     Parameters
     ----------
     memory : Memory
-        Of the device. The scope in which `place` is called must last as long as this object.
+        Of the device.
 
     Attributes
     ----------
@@ -67,7 +67,8 @@ class _Store:
 
     def __init__(self, memory: Any, n_rows: int, dtype: np.dtype) -> None:
         self._memory = memory
-        self._array = memory.empty((n_rows, _LEAST_CAPACITY), dtype)
+        # Not of a scope: those of single launches come and go.
+        self._array = memory.new((n_rows, _LEAST_CAPACITY), dtype)
         self._spaces = _Spaces(_LEAST_CAPACITY)
         # By identity; a weak reference tells whether the array still lives.
         self._known: dict[int, tuple[weakref.ref, int, int]] = {}
@@ -112,14 +113,14 @@ class _Store:
             former = self._array
             self._spaces.grow(max(size, self._array.shape[1]))
             shape = (len(former), self._spaces.capacity)
-            self._array = self._memory.empty(shape, former.dtype)
+            self._array = self._memory.new(shape, former.dtype)
             self._copy(former, 0)
             start = self._spaces.take(size)
         assert start is not None
         return start
 
     def _copy(self, source: Any, start: int) -> None:
-        from fastmotion.epipolar.kernels.cuda import copy_columns
+        from fastmotion.epipolar.kernels.cuda_matches import copy_columns
 
         copy_columns(source, self._array, start)
 

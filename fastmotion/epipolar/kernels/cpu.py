@@ -4,8 +4,6 @@ Matches are rows of coordinates that the caller has centred in each image and di
 for both, so that Sampson distances scale with it.
 """
 
-import math
-
 import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
@@ -19,10 +17,16 @@ from fastmotion.epipolar.kernels.minimal import (
     models_of_samples,
     set_unit,
 )
+from fastmotion.epipolar.kernels.parallax import set_epipole_models
 from fastmotion.epipolar.kernels.polish import polish
 from fastmotion.epipolar.kernels.ranks import least_of_rank
 from fastmotion.epipolar.kernels.refinement import refine_all
-from fastmotion.epipolar.kernels.scalar import sampson_terms
+from fastmotion.epipolar.kernels.scalar import (
+    FIRST_TEST,
+    is_hopeless,
+    match_gain,
+    squared_sampson,
+)
 
 __all__ = [
     "least_median",
@@ -31,6 +35,7 @@ __all__ = [
     "refine_all",
     "sample_models",
     "score",
+    "score_epipoles",
     "search",
     "squared_distances",
 ]
@@ -38,11 +43,7 @@ __all__ = [
 # Matches that are scored at a time; arrays of scored matches are padded to a multiple of it.
 BLOCK = 64
 
-# A model is dropped when it has gained less than one as good as the bound would have by so many
-# standard deviations: of a thousand such models one or two are lost.
-_DEVIATIONS = 3.0
-
-_ZERO, _ONE = np.float32(0), np.float32(1)
+_ZERO = np.float32(0)
 
 
 @cpu_function(fastmath="reassociate")
@@ -54,27 +55,21 @@ def _gain_of_block(f, points, start, inverse_threshold):
     f0, f1, f2, f3, f4, f5, f6, f7, f8 = f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8]
     gain = _ZERO
     for i in range(BLOCK):
-        r, a, b, c, d = sampson_terms(
-            f0, f1, f2, f3, f4, f5, f6, f7, f8, x1[i], y1[i], x2[i], y2[i]
+        gain += match_gain(
+            f0, f1, f2, f3, f4, f5, f6, f7, f8, x1[i], y1[i], x2[i], y2[i], inverse_threshold
         )
-        gain += max(_ZERO, _ONE - inverse_threshold * (r * r) / (a * a + b * b + c * c + d * d))
     return gain
 
 
 @cpu_function(fastmath=None)
 def _gain(f, points, n, inverse_threshold, bound):
-    """Return the summed gain of a model, or of the first matches where it cannot come near bound.
-
-    Matches lie in random order, so few of them tell (Capel, "An effective bail-out test for RANSAC
-    consensus scoring", BMVC 2005).
-    """
+    """Return the summed gain of a model, or of the first matches where it is hopeless."""
     gain = 0.0
-    next_test = BLOCK
+    next_test = FIRST_TEST
     for start in range(0, n, BLOCK):
         gain += _gain_of_block(f, points, start, inverse_threshold)
         if start + BLOCK == next_test:
-            expected = bound / n * next_test
-            if gain < expected - _DEVIATIONS * math.sqrt(expected):
+            if is_hopeless(gain, bound / n * next_test):
                 return gain
             next_test *= 2
     return gain
@@ -195,6 +190,16 @@ def score(models, points, n, inverse_threshold, gains):
         best = max(best, gains[k])
 
 
+def score_epipoles(matches, h, pairs, epipoles, points, n, inverse_threshold, gains):
+    """Set the epipoles of pairs of matches, and the summed gains of the models of all epipoles.
+
+    The first four arguments are those of `set_epipole_models`, the others those of `score`.
+    """
+    models = np.empty((len(epipoles), 9))
+    set_epipole_models(matches, h, pairs, epipoles, models)
+    score(models, points, n, inverse_threshold, gains)
+
+
 @cpu_kernel
 def squared_distances(model, matches, squares):
     """Set the squared Sampson distances of matches, of shape (n, 4).
@@ -204,15 +209,10 @@ def squared_distances(model, matches, squares):
     f0, f1, f2, f3, f4 = model[0], model[1], model[2], model[3], model[4]
     f5, f6, f7, f8 = model[5], model[6], model[7], model[8]
     for i in range(len(matches)):
-        r, a, b, c, d = sampson_terms(
+        squares[i] = squared_sampson(
             f0, f1, f2, f3, f4, f5, f6, f7, f8,
             matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3],
         )  # fmt: skip
-        gradient = a * a + b * b + c * c + d * d
-        if gradient > 0.0:
-            squares[i] = r * r / gradient
-        else:
-            squares[i] = 0.0 if r == 0.0 else np.inf
 
 
 def least_median(models, matches, rank):

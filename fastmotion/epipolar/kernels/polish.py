@@ -25,8 +25,8 @@ from fastmotion.epipolar.kernels.scalar import N_FREE, sampson_terms
 # directions, the distance, the weight, the match itself and how many it counts for. Then, of a fit
 # to the other matches: its distance, in units of a right one's standard deviation for unit noise,
 # the logarithm of its leverage, and that of the square of this unit.
-_DISTANCE, _WEIGHT, _MATCH, _COUNTS = 7, 8, 9, 13
-_OUTER_DISTANCE, _LEVERAGE, _LOG_UNIT = 14, 15, 16
+DISTANCE, WEIGHT, _MATCH, COUNTS = 7, 8, 9, 13
+OUTER_DISTANCE, LEVERAGE, LOG_UNIT = 14, 15, 16
 N_ROWS = 17
 
 MOST_STEPS = 3
@@ -99,7 +99,7 @@ def set_normal(rows, n, normal):
     """Set the lower triangle of the weighted normal matrix."""
     for i in range(N_FREE):
         for j in range(i + 1):
-            normal[i, j] = _dot(rows[i], rows[j], rows[_WEIGHT], n)
+            normal[i, j] = _dot(rows[i], rows[j], rows[WEIGHT], n)
 
 
 @cpu_function
@@ -206,8 +206,8 @@ def mixture_of_moments(sums, far, noise, window):
 @cpu_function
 def _estimate_mixture(rows, n, far, noise, window, sums):
     """Set weights by expectation and maximisation; return the standard deviation of the noise."""
-    weight, count = rows[_WEIGHT], rows[_COUNTS]
-    distance, x, unit = rows[_OUTER_DISTANCE], rows[_LEVERAGE], rows[_LOG_UNIT]
+    weight, count = rows[WEIGHT], rows[COUNTS]
+    distance, x, unit = rows[OUTER_DISTANCE], rows[LEVERAGE], rows[LOG_UNIT]
     last = 0.0
     for _ in range(MOST_PASSES):
         set_moments(weight, count, distance, x, n, sums)
@@ -227,7 +227,7 @@ def _estimate_mixture(rows, n, far, noise, window, sums):
 def set_descent(rows, n, descent):
     """Set the direction in which the weighted squares fall."""
     for i in range(N_FREE):
-        descent[i] = -_dot(rows[i], rows[_DISTANCE], rows[_WEIGHT], n)
+        descent[i] = -_dot(rows[i], rows[DISTANCE], rows[WEIGHT], n)
 
 
 @cpu_function
@@ -277,7 +277,7 @@ def gather(matches, counts, F, window, rows, chosen):
         if counts[i] > 0 and error * error < window * window * square:
             rows[_MATCH, n], rows[_MATCH + 1, n] = a, b
             rows[_MATCH + 2, n], rows[_MATCH + 3, n] = c, d
-            rows[_COUNTS, n] = counts[i]
+            rows[COUNTS, n] = counts[i]
             chosen[n] = i
             n += 1
     return n
@@ -320,7 +320,7 @@ def look(F, basis, rows, start, stop):
     _linearise(
         F, basis, columns[_MATCH], columns[_MATCH + 1], columns[_MATCH + 2], columns[_MATCH + 3],
         stop - start, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5],
-        columns[6], columns[_DISTANCE],
+        columns[6], columns[DISTANCE],
     )  # fmt: skip
 
 
@@ -330,7 +330,7 @@ def weigh_leverages(inverse, rows, start, stop):
     columns = rows[:, start:stop]
     _leverages(
         inverse, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5],
-        columns[6], stop - start, columns[_LEVERAGE],
+        columns[6], stop - start, columns[LEVERAGE],
     )  # fmt: skip
 
 
@@ -341,7 +341,7 @@ def sum_logarithms(rows, start, stop, sums):
     sums[1] = 0.0
     sums[2] = 0.0
     for i in range(start, stop):
-        x = math.log(max(rows[_LEVERAGE, i], _LEAST_LEVERAGE))
+        x = math.log(max(rows[LEVERAGE, i], _LEAST_LEVERAGE))
         sums[1] += x
         sums[2] += x * x
 
@@ -350,8 +350,8 @@ def sum_logarithms(rows, start, stop, sums):
 def weigh_by_distance(rows, n, noise):
     """Set the weights as if the noise were known and nothing else told right from wrong."""
     for i in range(n):
-        ratio = rows[_DISTANCE, i] / noise
-        rows[_WEIGHT, i] = rows[_COUNTS, i] * exp_of_negative(-0.5 * ratio * ratio)
+        ratio = rows[DISTANCE, i] / noise
+        rows[WEIGHT, i] = rows[COUNTS, i] * exp_of_negative(-0.5 * ratio * ratio)
 
 
 @cpu_function
@@ -361,10 +361,10 @@ def tell(rows, n, chosen, probability):
         probability[i] = 0.0
     total, square = 0.0, 0.0
     for i in range(n):
-        weight = rows[_WEIGHT, i]
-        probability[chosen[i]] = weight / rows[_COUNTS, i]
+        weight = rows[WEIGHT, i]
+        probability[chosen[i]] = weight / rows[COUNTS, i]
         total += weight
-        square += weight * rows[_DISTANCE, i] * rows[_DISTANCE, i]
+        square += weight * rows[DISTANCE, i] * rows[DISTANCE, i]
     return total, square
 
 
@@ -397,8 +397,8 @@ def polish(matches, counts, F, noise, width, most_rounds, probability):
         weigh_leverages(inverse, rows, 0, n + n_far)
         sum_logarithms(rows, n, n + n_far, far)
         look_from_outside(
-            rows[_WEIGHT], rows[_DISTANCE], n,
-            rows[_LEVERAGE], rows[_OUTER_DISTANCE], rows[_LOG_UNIT],
+            rows[WEIGHT], rows[DISTANCE], n,
+            rows[LEVERAGE], rows[OUTER_DISTANCE], rows[LOG_UNIT],
         )  # fmt: skip
         noise = _estimate_mixture(rows, n, far, noise, window, sums)
         if noise == 0.0:
