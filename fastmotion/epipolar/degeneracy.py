@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.epipolar.coordinates import CentredMatches
+from fastmotion.epipolar.kernels.parallax import set_epipole_models
 from fastmotion.epipolar.launching import Kernels
 from fastmotion.epipolar.planar_fit import PlanarProblem, ScaledMatches
 from fastmotion.epipolar.problem import FundamentalProblem
@@ -96,51 +97,35 @@ def resolve_plane(
     estimation unaffected by a dominant plane", CVPR 2005). Where all depths are much the same, no
     two matches tell the epipole, so that all directions are tried too.
     """
-    epipoles = _possible_epipoles(problem, plane, rng)
-    x, y, z = epipoles.T
-    zero = np.zeros_like(x)
-    cross = np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]).transpose(2, 0, 1)
-    models = (cross @ plane.H).reshape(-1, 9)
-    models /= np.maximum(np.linalg.norm(models, axis=1), 1e-300)[:, None]
+    is_off = plane.distances > _WIDER * problem.scoring_threshold
+    pairs = _pairs_of_matches(np.flatnonzero(is_off), problem.matches.n, rng)
+    epipoles = np.concatenate([_directions(_N_DIRECTIONS), np.empty((len(pairs), 3))])
     # All obey the plane, so that only what is off it tells them apart.
-    is_off = _is_off(problem, plane)
     scorer = problem.among(is_off, rng) if is_off.any() else problem
-    gains = scorer.score(models)
+    gains = scorer.score_epipoles(problem.matches.matches, plane.H, pairs, epipoles)
+    is_point = ~np.isnan(epipoles[:, 0])
+    epipoles, gains = epipoles[is_point], gains[is_point]
     few = np.argpartition(-gains, _N_LISTED)[:_N_LISTED]
     few = few[np.lexsort((few, -gains[few]))]
-    candidates = problem.refine(models[few[_distinct(epipoles[few])]])
+    candidates = problem.refine(_models(epipoles[few[_distinct(epipoles[few])]], plane.H))
     return max([best, *candidates], key=lambda candidate: candidate.gain)
 
 
-def _possible_epipoles(
-    problem: FundamentalProblem, plane: Plane, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return unit vectors: homogeneous coordinates of epipoles of image 2."""
-    matches = problem.matches
-    off = np.flatnonzero(_is_off(problem, plane))
-    pairs = [rng.integers(0, matches.n, (_N_PAIRS, 2))]
+def _pairs_of_matches(
+    off: NDArray[np.int64], n: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return pairs of matches, most of them off the plane."""
+    pairs = [rng.integers(0, n, (_N_PAIRS, 2))]
     if len(off) > 1:
         pairs.append(off[rng.integers(0, len(off), (_N_PAIRS_OFF, 2))])
-    first, second = (
-        _parallax_lines(matches.matches[chosen], plane.H) for chosen in np.concatenate(pairs).T
-    )
-    meets = np.cross(first, second)
-    lengths = np.linalg.norm(meets, axis=1)
-    is_point = lengths > 1e-12
-    meets = meets[is_point] / lengths[is_point, None]
-    return np.concatenate([_directions(_N_DIRECTIONS), meets])
+    return np.concatenate(pairs)
 
 
-def _is_off(problem: FundamentalProblem, plane: Plane) -> NDArray[np.bool_]:
-    return plane.distances > _WIDER * problem.scoring_threshold
-
-
-def _parallax_lines(matches: NDArray[np.float64], H: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the lines, unit vectors, through x₂ and H x₁: the epipole lies on those of inliers."""
-    ones = np.ones((len(matches), 1))
-    mapped = np.concatenate([matches[:, :2], ones], axis=1) @ H.T
-    lines = np.cross(np.concatenate([matches[:, 2:], ones], axis=1), mapped)
-    return lines / np.maximum(np.linalg.norm(lines, axis=1), 1e-300)[:, None]
+def _models(epipoles: NDArray[np.float64], H: NDArray[np.float64]) -> NDArray[np.float64]:
+    models = np.empty((len(epipoles), 9))
+    none = np.empty((0, 2), np.int64)
+    set_epipole_models(np.empty((0, 4)), H.ravel(), none, epipoles, models)
+    return models
 
 
 def _directions(n: int) -> NDArray[np.float64]:

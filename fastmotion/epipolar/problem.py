@@ -133,6 +133,40 @@ class FundamentalProblem:
         self.kernels.fundamental.score(models, self._scored, n, self._scoring, gains)
         return gains / n
 
+    def score_epipoles(
+        self,
+        matches: NDArray[np.float64],
+        H: NDArray[np.float64],
+        pairs: NDArray[np.int64],
+        epipoles: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return the mean gains of the models that a plane leaves, one for each epipole.
+
+        Parameters
+        ----------
+        matches : ndarray of shape (n, 4)
+            Not only those of this problem.
+        H : ndarray of shape (3, 3)
+            Of the plane.
+        pairs : ndarray of shape (n_pairs, 2)
+            Matches whose epipoles of image 2, the last ones, are found; NaN if there is none.
+        epipoles : ndarray of shape (n_epipoles, 3)
+            Homogeneous coordinates in image 2, of unit length.
+        """
+        n = len(self.matches.order)
+        gains = np.empty(len(epipoles))
+        self.kernels.fundamental.score_epipoles(
+            as_kernel_input(matches),
+            H.ravel(),
+            pairs,
+            epipoles,
+            self._scored,
+            n,
+            self._scoring,
+            gains,
+        )
+        return gains / n
+
     def refine(self, models: NDArray[np.float64]) -> list[Candidate]:
         """Improve models of samples, or just evaluate them where that is not wanted."""
         return self._climb(models, *self._points, _WIDE_STEPS, _STEPS, _TOLERANCE)

@@ -10,6 +10,7 @@ from fastmotion.epipolar.kernels.cuda_matches import (
     squared_distances,
     sum_gains,
 )
+from fastmotion.epipolar.kernels.cuda_parallax import score_epipoles
 from fastmotion.epipolar.kernels.cuda_polish import polish
 from fastmotion.epipolar.kernels.cuda_refinement import refine_all
 from fastmotion.epipolar.kernels.cuda_samples import least_median, sample_models, score, search
@@ -22,6 +23,7 @@ __all__ = [
     "refine_all",
     "sample_models",
     "score",
+    "score_epipoles",
     "search",
     "set_distances",
     "squared_distances",

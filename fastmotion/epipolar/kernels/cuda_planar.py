@@ -1,9 +1,6 @@
 """The kernels of homographies on a CUDA device, with the names and arguments of `planar`.
 
-Each function serves many requests, tuples of the arguments of the function of that name in
-`planar`, by the same few launches. Arrays of matches lie side by side on the device (`Residency`);
-whatever else belongs to a request is a row of tables. A trial takes a thread, a model that is
-scored a warp, and one that is refined a block, so that nothing depends on what else is launched.
+Each function serves many requests; `cuda_parts` says how.
 """
 
 import math
@@ -12,10 +9,38 @@ import numpy as np
 from numba import cuda, float32, float64, int64, uint64, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
-from fastmotion.core.device import block_size
-from fastmotion.core.kernels.cuda import block_sum, warp_sum
-from fastmotion.epipolar.kernels.cuda_ranks import RANK_THREADS, number_of_rank
-from fastmotion.epipolar.kernels.keeping import keep
+from fastmotion.core.kernels.cuda import warp_sum
+from fastmotion.epipolar.kernels.cuda_parts import (
+    FIRST,
+    FIRST_SCORED,
+    FLOOR,
+    INVERSE_LIMIT,
+    LANES,
+    MOST_BLOCKS,
+    N_PLACES,
+    N_SCORED,
+    OF_SCRATCH,
+    POOL,
+    POOLS,
+    RANK,
+    SEED,
+    START,
+    THREADS,
+    TRIAL,
+    TRIALS,
+    WARPS,
+    N,
+    add_threads,
+    keep_all,
+    least_of_rank,
+    number_of_rank,
+    pack_pools,
+    put_table,
+    select,
+    starts_of,
+    thread_number,
+    up_to_power,
+)
 from fastmotion.epipolar.kernels.planar_algebra import (
     COST,
     COUNT,
@@ -50,17 +75,8 @@ from fastmotion.epipolar.kernels.planar_scalar import (
     will_hardly_exceed,
 )
 
-# Threads along a warp, which the simulator has fewer of, and warps of a block.
-_LANES = block_size(32, 4)
-_WARPS = block_size(8, 1)
-_THREADS = _LANES * _WARPS
-# Trials of a block: few, so that those of one pair of images spread over several processors.
-_TRIALS = block_size(64, 8)
 # Matches of each lane between two decisions whether to go on with a model.
 _BETWEEN = 4
-# The most blocks along the second axis of a grid.
-_MOST_BLOCKS = 65535
-
 # Coordinates of larger magnitude are those of no point.
 _LARGEST = np.float64(1e30)
 
@@ -70,32 +86,6 @@ _NO_MODEL = np.float32(-1)
 _SINGLES = float32[:, ::1]
 _DOUBLES = float64[:, ::1]
 _INTEGERS = int64[:, ::1]
-
-
-def _up_to_power(n):
-    """Return the next power of two: few sizes are asked for, so that the pool has most of them."""
-    return 1 << max(n - 1, 0).bit_length()
-
-
-def _put_table(memory, rows, dtype):
-    """Return a table on the device with a row for each request, and some more."""
-    rows = np.asarray(rows, dtype)
-    table = np.zeros((_up_to_power(len(rows)), rows.shape[1]), dtype)
-    table[: len(rows)] = rows
-    return memory.put(table)
-
-
-def _starts(sizes):
-    """Return where the parts of such sizes begin, one after the other."""
-    return np.cumsum(sizes) - sizes
-
-
-# Columns of the table of a search: where in the arrays the matches and those that are scored begin
-# and how many they are, how many trials there are and where they begin in the arrays of trials,
-# from how many matches they draw and, if that differs, where in the array of pools that stands.
-_FIRST, _N, _FIRST_SCORED, _N_SCORED, _N_TRIALS, _START, _POOL, _POOLS = range(8)
-_SEED, _TRIAL = 0, 1
-_INVERSE_LIMIT, _FLOOR = 0, 1
 
 
 def search(residency, requests):
@@ -108,16 +98,16 @@ def search(residency, requests):
     memory = residency.memory
     with memory.scope():
         table, most, models, singles = _draw_all(residency, samples, scored)
-        bounds = _put_table(memory, limits, np.float32)
+        bounds = put_table(memory, limits, np.float32)
         gains = memory.empty(singles.shape[1], np.float32)
-        found = memory.empty((_up_to_power(len(requests)), 1 + 10 * n_kept), np.float64)
-        _score[(-(-most // _WARPS), len(requests)), (_LANES, _WARPS)](
+        found = memory.empty((up_to_power(len(requests)), 1 + 10 * n_kept), np.float64)
+        _score[(-(-most // WARPS), len(requests)), (LANES, WARPS)](
             points, table, bounds, singles, gains
         )
-        _select[(1, len(requests)), _THREADS](table, bounds, gains, models, n_kept, found)
+        select(table, bounds, gains, models, n_kept, len(requests), found)
         results = memory.fetch(found)
     for request, result in zip(requests, results):
-        _keep_all(result[1:].reshape(n_kept, 10), *request[6:8])
+        keep_all(result[1:].reshape(n_kept, 10), *request[6:8])
     return [int(result[0]) for result in results[: len(requests)]]
 
 
@@ -156,37 +146,21 @@ def _draw_all(residency, samples, scored):
     """
     rows, first = residency.place([sample[0] for sample in samples])
     sizes = np.array([len(sample[1]) for sample in samples])
-    pools, places = _pools([sample[1] for sample in samples])
+    pools, places = pack_pools([sample[1] for sample in samples])
     where = np.column_stack([
-        first, [sample[0].shape[1] for sample in samples], scored, sizes, _starts(sizes),
+        first, [sample[0].shape[1] for sample in samples], scored, sizes, starts_of(sizes),
         [sample[1][0] for sample in samples], places,
     ])  # fmt: skip
     keys = [sample[2:4] for sample in samples]
     memory = residency.memory
-    table = _put_table(memory, where, np.int64)
-    total, most = _up_to_power(int(sizes.sum())), int(sizes.max())
+    table = put_table(memory, where, np.int64)
+    total, most = up_to_power(sizes.sum()), int(sizes.max())
     models = memory.empty((9, total), np.float64)
     singles = memory.empty((9, total), np.float32)
-    _draw[(-(-most // _TRIALS), len(samples)), _TRIALS](
-        rows, table, _put_table(memory, keys, np.uint64), memory.put(pools), models, singles
+    _draw[(-(-most // TRIALS), len(samples)), TRIALS](
+        rows, table, put_table(memory, keys, np.uint64), memory.put(pools), models, singles
     )
     return table, most, models, singles
-
-
-def _pools(given):
-    """Return the pools of those that differ, and where each begins, -1 where all are one."""
-    varied = [pools for pools in given if pools[0] != pools[-1]]
-    sizes = np.array([len(pools) * bool(pools[0] != pools[-1]) for pools in given])
-    packed = np.zeros(_up_to_power(int(sizes.sum())), np.int64)
-    if varied:
-        packed[: sizes.sum()] = np.concatenate(varied)
-    return packed, np.where(sizes > 0, _starts(sizes), -1)
-
-
-def _keep_all(found, models, gains):
-    for gain, *model in found:
-        if gain > gains[-1]:
-            keep.py_func(model, gain, models, gains)
 
 
 @cuda_kernel(
@@ -195,18 +169,18 @@ def _keep_all(found, models, gains):
 def _draw(rows, where, keys, pools, models, singles):
     """Set the columns of models to those of trials; where there is none, a single is NaN."""
     request = cuda.blockIdx.y
-    t = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
-    if t >= where[request, _N_TRIALS]:
+    t = cuda.grid(1)
+    if t >= where[request, N_PLACES]:
         return
-    first = where[request, _FIRST]
-    n = where[request, _N]
-    pool = where[request, _POOL]
-    if where[request, _POOLS] >= 0:
-        pool = pools[where[request, _POOLS] + t]
+    first = where[request, FIRST]
+    n = where[request, N]
+    pool = where[request, POOL]
+    if where[request, POOLS] >= 0:
+        pool = pools[where[request, POOLS] + t]
     sample = cuda.local.array(4, np.int64)
-    trial = keys[request, _TRIAL] + np.uint64(t)
-    draw_four(keys[request, _SEED], trial, pool, pool < n, sample)
-    place = where[request, _START] + t
+    trial = keys[request, TRIAL] + np.uint64(t)
+    draw_four(keys[request, SEED], trial, pool, pool < n, sample)
+    place = where[request, START] + t
     if model_of_four(rows[:, first : first + n], sample, models[:, place]):
         for k in range(9):
             singles[k, place] = models[k, place]
@@ -219,16 +193,16 @@ def _score(points, where, bounds, models, gains):
     """Set the gains of models; 0 where they cannot, or will hardly, exceed the floor."""
     request = cuda.blockIdx.y
     t = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    if t >= where[request, _N_TRIALS]:
+    if t >= where[request, N_PLACES]:
         return
-    place = where[request, _START] + t
-    first = where[request, _FIRST_SCORED]
-    n = where[request, _N_SCORED]
+    place = where[request, START] + t
+    first = where[request, FIRST_SCORED]
+    n = where[request, N_SCORED]
     gain = _NO_MODEL
     if models[0, place] == models[0, place]:
         gain = _gain(
             models[:, place], points[:, first : first + n], n,
-            bounds[request, _INVERSE_LIMIT], bounds[request, _FLOOR],
+            bounds[request, INVERSE_LIMIT], bounds[request, FLOOR],
         )  # fmt: skip
     if cuda.threadIdx.x == 0:
         gains[place] = gain
@@ -240,10 +214,10 @@ def _gain(h, points, n, inverse_limit, floor):
     h0, h1, h2, h3, h4, h5, h6, h7, h8 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]
     share = floor / np.float32(n)
     gain = _ZERO
-    for start in range(0, n, _BETWEEN * _LANES):
-        stop = min(start + _BETWEEN * _LANES, n)
+    for start in range(0, n, _BETWEEN * LANES):
+        stop = min(start + _BETWEEN * LANES, n)
         part = _ZERO
-        for i in range(start + cuda.threadIdx.x, stop, _LANES):
+        for i in range(start + cuda.threadIdx.x, stop, LANES):
             part += match_gain(
                 h0, h1, h2, h3, h4, h5, h6, h7, h8,
                 points[0, i], points[1, i], points[2, i], points[3, i], inverse_limit,
@@ -252,67 +226,6 @@ def _gain(h, points, n, inverse_limit, floor):
         if will_hardly_exceed(gain, np.float32(stop), np.float32(n - stop), share, floor):
             return _ZERO
     return gain
-
-
-@cuda_kernel(signatures=(void(_INTEGERS, _SINGLES, float32[::1], _DOUBLES, int64, _DOUBLES),))
-def _select(where, bounds, gains, models, n_kept, found):
-    """Set found to how many trials had a model, and the best above the floor: gain and model.
-
-    Of equal ones the first trial's is the better; where there are too few, gains are 0.
-    """
-    best = cuda.shared.array(_THREADS, np.float32)
-    place = cuda.shared.array(_THREADS, np.int64)
-    counts = cuda.shared.array(_THREADS, np.int64)
-    request = cuda.blockIdx.y
-    thread = cuda.threadIdx.x
-    start = where[request, _START]
-    stop = start + where[request, _N_TRIALS]
-    floor = bounds[request, _FLOOR]
-    solved = 0
-    for i in range(start + thread, stop, _THREADS):
-        if gains[i] >= _ZERO:
-            solved += 1
-    solved = block_sum(solved, counts)
-    if thread == 0:
-        found[request, 0] = solved
-    last_gain = np.float32(np.inf)
-    last_place = -1
-    for k in range(n_kept):
-        best[thread] = _ZERO
-        place[thread] = stop
-        for i in range(start + thread, stop, _THREADS):
-            is_next = gains[i] < last_gain or (gains[i] == last_gain and i > last_place)
-            if is_next and gains[i] > floor and gains[i] > best[thread]:
-                best[thread] = gains[i]
-                place[thread] = i
-        _block_first(best, place)
-        last_gain = best[0]
-        last_place = place[0]
-        if thread == 0:
-            found[request, 1 + 10 * k] = last_gain
-        if last_place < stop:
-            for c in range(thread, 9, _THREADS):
-                found[request, 2 + 10 * k + c] = models[c, last_place]
-        cuda.syncthreads()
-
-
-@cuda_function
-def _block_first(best, place):
-    """Bring the largest number of a block, and of equal ones the first place, to the front."""
-    thread = cuda.threadIdx.x
-    cuda.syncthreads()
-    n = _THREADS
-    while n > 1:
-        half = (n + 1) // 2
-        if thread + half < n:
-            other = thread + half
-            if best[other] > best[thread] or (
-                best[other] == best[thread] and place[other] < place[thread]
-            ):
-                best[thread] = best[other]
-                place[thread] = place[other]
-        cuda.syncthreads()
-        n = half
 
 
 # Columns of the tables of fits: the matches, where their weights and scratch begin, the most steps,
@@ -373,14 +286,14 @@ def _fit_all(residency, fits):
     counts = np.array([fit[2] for fit in fits])
     # Where all count as they do, there is no scratch.
     needed = np.where(counts[:, 1] > 0, sizes, 0)
-    where = np.column_stack([first, sizes, first_weight, _starts(needed), counts])
+    where = np.column_stack([first, sizes, first_weight, starts_of(needed), counts])
     memory = residency.memory
     with memory.scope():
-        found = memory.empty((_up_to_power(len(fits)), _N_FOUND), np.float64)
-        _fit[(1, len(fits)), (_LANES, _WARPS)](
-            rows, weights, _put_table(memory, where, np.int64),
-            _put_table(memory, [fit[3] for fit in fits], np.float64),
-            memory.empty((2, _up_to_power(int(needed.sum()))), np.float64), found,
+        found = memory.empty((up_to_power(len(fits)), _N_FOUND), np.float64)
+        _fit[(1, len(fits)), (LANES, WARPS)](
+            rows, weights, put_table(memory, where, np.int64),
+            put_table(memory, [fit[3] for fit in fits], np.float64),
+            memory.empty((2, up_to_power(needed.sum())), np.float64), found,
         )  # fmt: skip
         return memory.fetch(found)[: len(fits)]
 
@@ -388,8 +301,8 @@ def _fit_all(residency, fits):
 @cuda_kernel(signatures=(void(_DOUBLES, _DOUBLES, _INTEGERS, _DOUBLES, _DOUBLES, _DOUBLES),))
 def _fit(rows, weights, where, numbers, scratch, found):
     request = cuda.blockIdx.y
-    first = where[request, _FIRST]
-    n = where[request, _N]
+    first = where[request, FIRST]
+    n = where[request, N]
     points = rows[:, first : first + n]
     weight = weights[0, where[request, _FIRST_WEIGHT] : where[request, _FIRST_WEIGHT] + n]
     start = where[request, _SCRATCH]
@@ -414,20 +327,15 @@ def _fit(rows, weights, where, numbers, scratch, found):
 
 
 @cuda_function
-def _thread():
-    return cuda.threadIdx.y * _LANES + cuda.threadIdx.x
-
-
-@cuda_function
 def _new_state(model):
     """Return what the threads of a block share, with the model that is refined."""
-    partial = cuda.shared.array((_WARPS, N_SUMS), np.float64)
+    partial = cuda.shared.array((WARPS, N_SUMS), np.float64)
     sums = cuda.shared.array((2, N_SUMS), np.float64)
     models = cuda.shared.array((2, 9), np.float64)
     normal = cuda.shared.array((9, 9), np.float64)
     lower = cuda.shared.array((9, 9), np.float64)
     vectors = cuda.shared.array((4, 9), np.float64)
-    for k in range(_thread(), 9, _THREADS):
+    for k in range(thread_number(), 9, THREADS):
         models[0, k] = model[k]
     cuda.syncthreads()
     return (
@@ -444,9 +352,9 @@ def _climb(points, weight, limit, max_steps, tolerance, state):
     the code.
     """
     partial, sums, trial_sums, model, trial, normal, lower, axis, gradient, step, gains = state
-    for k in range(_thread(), 9, _THREADS):
+    for k in range(thread_number(), 9, THREADS):
         trial[k] = model[k]
-    if _thread() == 0:
+    if thread_number() == 0:
         sums[COST] = np.inf
     cuda.syncthreads()
     damping = FIRST_DAMPING
@@ -460,15 +368,15 @@ def _climb(points, weight, limit, max_steps, tolerance, state):
             damping *= 0.1 if is_better else 10.0
         cuda.syncthreads()
         if is_better:
-            for k in range(_thread(), N_SUMS, _THREADS):
+            for k in range(thread_number(), N_SUMS, THREADS):
                 sums[k] = trial_sums[k]
-            for k in range(_thread(), 9, _THREADS):
+            for k in range(thread_number(), 9, THREADS):
                 model[k] = trial[k]
             cuda.syncthreads()
             _unfold_on_tangent(model, sums, axis, normal, gradient)
         gain = np.nan
         while gain != gain and n_left > 0 and not is_last:
-            if _thread() == 0:
+            if thread_number() == 0:
                 gains[0] = propose(model, axis, normal, gradient, damping, lower, step, trial)
             cuda.syncthreads()
             gain = gains[0]
@@ -484,10 +392,10 @@ def _climb(points, weight, limit, max_steps, tolerance, state):
 def _store(state, noise, out):
     """Set what is found."""
     _, sums, _, model, _, normal, _, _, _, _, _ = state
-    for k in range(_thread(), 9, _THREADS):
+    for k in range(thread_number(), 9, THREADS):
         out[k] = model[k]
         unfold_row(sums, k, out[_OF_NORMAL + 9 * k : _OF_NORMAL + 9 * k + 9])
-    if _thread() == 0:
+    if thread_number() == 0:
         out[_OF_SUMS] = sums[COST]
         out[_OF_SUMS + 1] = sums[PLAIN_COST]
         out[_OF_SUMS + 2] = sums[COUNT]
@@ -498,18 +406,18 @@ def _store(state, noise, out):
 @cuda_function
 def _unfold_on_tangent(model, sums, axis, normal, gradient):
     """Set the normal matrix and the gradient in a frame whose first axis is the model."""
-    for k in range(_thread(), 9, _THREADS):
+    for k in range(thread_number(), 9, THREADS):
         gradient[k] = sums[OF_GRADIENT + k]
         unfold_row(sums, k, normal[k])
-    if _thread() == 0:
+    if thread_number() == 0:
         set_axis(model, axis)
     cuda.syncthreads()
-    for k in range(_thread(), 9, _THREADS):
+    for k in range(thread_number(), 9, THREADS):
         reflect(normal[k], axis)
     cuda.syncthreads()
-    for k in range(_thread(), 9, _THREADS):
+    for k in range(thread_number(), 9, THREADS):
         reflect(normal[:, k], axis)
-    if _thread() == _THREADS - 1:
+    if thread_number() == THREADS - 1:
         reflect(gradient, axis)
     cuda.syncthreads()
 
@@ -521,7 +429,7 @@ def _sum_all(h, points, weight, limit, partial, sums):
     own = cuda.local.array(N_SUMS, np.float64)
     for k in range(N_SUMS):
         own[k] = 0.0
-    for i in range(_thread(), points.shape[1], _THREADS):
+    for i in range(thread_number(), points.shape[1], THREADS):
         x, y, p00, p01, p02, p11, p12, p22, g0, g1, g2, cost, count, total = linearised_match(
             h0, h1, h2, h3, h4, h5, h6, h7, h8,
             points[0, i], points[1, i], points[2, i], points[3, i], weight[i], limit,
@@ -541,7 +449,7 @@ def _sum_all(h, points, weight, limit, partial, sums):
         own[WEIGHT] += total
     own[COST] *= limit
     own[PLAIN_COST] *= limit
-    _add_threads(own, N_SUMS, partial, sums)
+    add_threads(own, N_SUMS, partial, sums)
 
 
 @cuda_function
@@ -562,45 +470,12 @@ def _add_three(sums, first, weight, x, y):
     sums[first + 2] += weight
 
 
-def _simulated_sums_of_warps(own, n, partial):
-    # Two barriers, where `warp_sum` takes several for each sum, and a barrier takes long.
-    of_lanes = cuda.shared.array((_LANES, N_SUMS), np.float64)
-    for k in range(n):
-        of_lanes[cuda.threadIdx.x, k] = own[k]
-    cuda.syncthreads()
-    for k in range(cuda.threadIdx.x, n, _LANES):
-        partial[0, k] = of_lanes[:, k].sum()
-    cuda.syncthreads()
-
-
-@cuda_function(simulated=_simulated_sums_of_warps)
-def _set_sums_of_warps(own, n, partial):
-    """Set a row for each warp to the sums of what its threads have."""
-    for k in range(n):
-        total = warp_sum(own[k])
-        if cuda.threadIdx.x == 0:
-            partial[cuda.threadIdx.y, k] = total
-    cuda.syncthreads()
-
-
-@cuda_function
-def _add_threads(own, n, partial, sums):
-    """Set n sums to those of what the threads of a block have."""
-    _set_sums_of_warps(own, n, partial)
-    for k in range(_thread(), n, _THREADS):
-        total = 0.0
-        for warp in range(_WARPS):
-            total += partial[warp, k]
-        sums[k] = total
-    cuda.syncthreads()
-
-
 @cuda_function
 def _tell_right(points, weight, noise, squares, right, state):
     """Set weights to those of right matches; return the noise, negative if too few seem right."""
     partial, _, sums, h, _, _, _, _, _, _, _ = state
     h0, h1, h2, h3, h4, h5, h6, h7, h8 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]
-    for i in range(_thread(), len(squares), _THREADS):
+    for i in range(thread_number(), len(squares), THREADS):
         squares[i] = planar_sampson(
             h0, h1, h2, h3, h4, h5, h6, h7, h8,
             points[0, i], points[1, i], points[2, i], points[3, i],
@@ -620,7 +495,7 @@ def _tell_right(points, weight, noise, squares, right, state):
             return found
         if differ_little(variance, before, MIXTURE_TOLERANCE):
             break
-    for i in range(_thread(), len(squares), _THREADS):
+    for i in range(thread_number(), len(squares), THREADS):
         right[i] = 0.0
         if squares[i] < disc:
             right[i] = weight[i] * right_share(squares[i], half_precision, factor, below)
@@ -632,27 +507,27 @@ def _mixture_sums(squares, weight, disc, half_precision, factor, below, partial,
     """Set how many matches are right, the sum of their squared distances, and that of all."""
     own = cuda.local.array(3, np.float64)
     own[0], own[1], own[2] = 0.0, 0.0, 0.0
-    for i in range(_thread(), len(squares), _THREADS):
+    for i in range(thread_number(), len(squares), THREADS):
         if squares[i] < disc:
             right = weight[i] * right_share(squares[i], half_precision, factor, below)
             own[0] += right
             own[1] += right * squares[i]
             own[2] += weight[i]
-    _add_threads(own, 3, partial, sums)
+    add_threads(own, 3, partial, sums)
 
 
 def sampson_distances(residency, requests):
     """Set distances to the Sampson distances of matches, in the unit of the coordinates."""
     rows, first = residency.place([request[0] for request in requests])
     sizes = np.array([request[0].shape[1] for request in requests])
-    starts = _starts(sizes)
+    starts = starts_of(sizes)
     memory = residency.memory
     with memory.scope():
-        distances = memory.empty(_up_to_power(int(sizes.sum())), np.float64)
-        blocks = min(-(-int(sizes.max()) // _THREADS), _MOST_BLOCKS)
-        _measure[(blocks, len(requests)), _THREADS](
-            rows, _put_table(memory, np.column_stack([first, sizes, starts]), np.int64),
-            _put_table(memory, [request[1] for request in requests], np.float64), distances,
+        distances = memory.empty(up_to_power(sizes.sum()), np.float64)
+        blocks = min(-(-int(sizes.max()) // THREADS), MOST_BLOCKS)
+        _measure[(blocks, len(requests)), THREADS](
+            rows, put_table(memory, np.column_stack([first, sizes, starts]), np.int64),
+            put_table(memory, [request[1] for request in requests], np.float64), distances,
         )  # fmt: skip
         found = memory.fetch(distances)
     for request, start, size in zip(requests, starts, sizes):
@@ -663,10 +538,9 @@ def sampson_distances(residency, requests):
 @cuda_kernel(signatures=(void(_DOUBLES, _INTEGERS, _DOUBLES, float64[::1]),))
 def _measure(rows, where, models, distances):
     request = cuda.blockIdx.y
-    first = where[request, _FIRST]
+    first = where[request, FIRST]
     start = where[request, 2]
-    step = cuda.blockDim.x * cuda.gridDim.x
-    for i in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, where[request, _N], step):
+    for i in range(cuda.grid(1), where[request, N], cuda.gridsize(1)):
         square = _square(
             models[request], rows[0, first + i], rows[1, first + i],
             rows[2, first + i], rows[3, first + i],
@@ -692,7 +566,7 @@ def set_distances(residency, requests):
         if not len(matches):
             continue
         with memory.scope():
-            _measure_rows[min(-(-len(matches) // _THREADS), _MOST_BLOCKS), _THREADS](
+            _measure_rows[min(-(-len(matches) // THREADS), MOST_BLOCKS), THREADS](
                 matches, memory.put(model), distances
             )
     return [None] * len(requests)
@@ -703,52 +577,55 @@ def _measure_rows(matches, model, distances):
     for i in range(cuda.grid(1), len(distances), cuda.gridsize(1)):
         x1, y1, x2, y2 = matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3]
         distance = np.nan
-        if max(abs(x1), abs(y1), abs(x2), abs(y2)) <= _LARGEST and not math.isnan(
-            x1 + y1 + x2 + y2
+        if (
+            abs(x1) <= _LARGEST
+            and abs(y1) <= _LARGEST
+            and abs(x2) <= _LARGEST
+            and abs(y2) <= _LARGEST
         ):
             distance = math.sqrt(_square(model, x1, y1, x2, y2))
         distances[i] = distance
 
 
-# Columns of the table of models: the matches, the rank, and where squared distances begin.
-_RANK, _START_OF_SQUARES = 2, 3
-
-
 def least_median(residency, requests):
     """Return the least of the models' squared distances of a rank, and which model has it."""
-    rows, first = residency.place([request[1] for request in requests])
-    counts = np.array([len(request[0]) for request in requests])
-    sizes = np.array([request[1].shape[1] for request in requests])
-    table = np.column_stack([first, sizes, [request[2] for request in requests]])
-    where = np.repeat(table, counts, axis=0)
-    where = np.column_stack([where, _starts(where[:, _N])])
-    memory = residency.memory
-    with memory.scope():
-        of_rank = memory.empty(_up_to_power(len(where)), np.float64)
-        _find_of_rank[len(where), RANK_THREADS](
-            rows, _put_table(memory, where, np.int64),
-            _put_table(memory, np.concatenate([request[0] for request in requests]), np.float64),
-            memory.empty(_up_to_power(int(where[:, 1].sum())), np.float64), of_rank,
-        )  # fmt: skip
-        found = memory.fetch(of_rank)
-    of_requests = (found[start : start + n] for start, n in zip(_starts(counts), counts))
-    return [(float(squares.min()), int(squares.argmin())) for squares in of_requests]
+    return least_of_rank(residency, requests, _find_of_rank)
 
 
 @cuda_kernel(signatures=(void(_DOUBLES, _INTEGERS, _DOUBLES, float64[::1], float64[::1]),))
 def _find_of_rank(rows, where, models, scratch, of_rank):
-    """Set the squared distance of a rank of each model."""
-    counts = cuda.shared.array(RANK_THREADS, np.int64)
+    """Set the squared distance of a rank of each model, a block for each."""
+    counts = cuda.shared.array(THREADS, np.int64)
     model = cuda.blockIdx.x
-    first = where[model, _FIRST]
-    n = where[model, _N]
-    start = where[model, _START_OF_SQUARES]
-    squares = scratch[start : start + n]
-    for i in range(cuda.threadIdx.x, n, RANK_THREADS):
+    first = where[model, FIRST]
+    start = where[model, OF_SCRATCH]
+    squares = scratch[start : start + where[model, N]]
+    for i in range(cuda.threadIdx.x, len(squares), THREADS):
         squares[i] = _square(
             models[model], rows[0, first + i], rows[1, first + i],
             rows[2, first + i], rows[3, first + i],
         )  # fmt: skip
-    found = number_of_rank(squares, where[model, _RANK], counts)
+    found = number_of_rank(squares, where[model, RANK], counts)
     if cuda.threadIdx.x == 0:
         of_rank[model] = found
+
+
+def map_points(residency, requests):
+    """Set points on the device, of shape (n, 2), to where models take others that lie there."""
+    memory = residency.memory
+    for model, points, mapped in requests:
+        if len(points):
+            with memory.scope():
+                _map[min(-(-len(points) // THREADS), MOST_BLOCKS), THREADS](
+                    points, memory.put(model), mapped
+                )
+    return [None] * len(requests)
+
+
+@cuda_kernel(signatures=(void(_DOUBLES, float64[::1], _DOUBLES),))
+def _map(points, h, mapped):
+    for i in range(cuda.grid(1), len(points), cuda.gridsize(1)):
+        x, y = points[i, 0], points[i, 1]
+        w = h[6] * x + h[7] * y + h[8]
+        mapped[i, 0] = (h[0] * x + h[1] * y + h[2]) / w
+        mapped[i, 1] = (h[3] * x + h[4] * y + h[5]) / w

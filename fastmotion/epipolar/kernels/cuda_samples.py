@@ -48,7 +48,7 @@ from fastmotion.epipolar.kernels.scalar import (
     squared_sampson,
 )
 
-__all__ = ["least_median", "sample_models", "score", "search"]
+__all__ = ["least_median", "sample_models", "score", "score_all", "search"]
 
 # More columns of the table of a search.
 _SIZE, _IS_ORIENTED = N_COLUMNS, N_COLUMNS + 1
@@ -76,7 +76,7 @@ def search(residency, requests):
         table = put_table(memory, where, np.int64)
         bounds = put_table(memory, limits, np.float32)
         gains = memory.empty(singles.shape[1], np.float32)
-        _score_all(points, where, table, bounds, singles, gains)
+        score_all(points, where, table, bounds, singles, gains)
         found = memory.empty((up_to_power(len(requests)), 1 + 10 * n_kept), np.float64)
         select(table, bounds, gains, models, n_kept, len(requests), found)
         results = memory.fetch(found)
@@ -117,7 +117,7 @@ def score(residency, requests):
         gains = memory.empty(singles.shape[1], np.float32)
         bounds = put_table(memory, [(request[3], 0) for request in requests], np.float32)
         table = put_table(memory, where, np.int64)
-        _score_all(points, where, table, bounds, memory.put(singles), gains)
+        score_all(points, where, table, bounds, memory.put(singles), gains)
         found = memory.fetch(gains)
     for request, start, size in zip(requests, where[:, START], sizes):
         request[4][:] = found[start : start + size]
@@ -210,7 +210,7 @@ def _draw(columns, where, keys, pools, models, singles):
             singles[0, place] = np.nan
 
 
-def _score_all(points, where, table, bounds, singles, gains):
+def score_all(points, where, table, bounds, singles, gains):
     """Set the gains of models of shape (9, n)."""
     grid = -(-int(where[:, N_PLACES].max()) // WARPS), len(where)
     _score[grid, (LANES, WARPS)](points, table, bounds, singles, gains)
