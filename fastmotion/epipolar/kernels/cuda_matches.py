@@ -1,5 +1,7 @@
 """Matches on a CUDA device: brought together, and held to a fundamental matrix."""
 
+import math
+
 import numpy as np
 from numba import boolean, cuda, float32, float64, int64, void
 
@@ -136,7 +138,7 @@ def _measure_rows(matches, f, distances):
             and abs(x2) <= _LARGEST
             and abs(y2) <= _LARGEST
         ):
-            distance = np.sqrt(
+            distance = math.sqrt(
                 squared_sampson(
                     f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], x1, y1, x2, y2
                 )

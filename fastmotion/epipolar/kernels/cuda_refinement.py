@@ -51,7 +51,7 @@ _ROWS = float64[:, ::1]
 
 
 def refine_all(residency, requests):
-    """Refine models of shape (n_models, 9), at a wide threshold first and then at the narrow one."""
+    """Refine models of shape (n_models, 9), at a wide threshold first, then at the narrow one."""
     fits = [(request, model) for request in requests for model in request[0]]
     if not fits:
         return [None] * len(requests)

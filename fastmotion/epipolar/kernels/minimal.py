@@ -289,7 +289,8 @@ def _cubic_roots(c, t, bits, roots):
             x[lane] -= (x[lane] * (square + t[1, lane]) - t[3, lane]) / (3.0 * square + t[1, lane])
     for lane in range(len(x)):
         outermost = math.copysign(roots[0, lane], -t[2, lane])
-        width = 0.5 * np.sqrt(-3.0 * outermost * outermost - 4.0 * t[1, lane])
+        square = -3.0 * outermost * outermost - 4.0 * t[1, lane]
+        width = 0.5 * math.sqrt(max(square, 0.0)) if square >= 0.0 else np.nan
         roots[0, lane] = outermost - t[0, lane]
         roots[1, lane] = -0.5 * outermost + width - t[0, lane]
         roots[2, lane] = -0.5 * outermost - width - t[0, lane]

@@ -59,7 +59,7 @@ def _linearise(F, basis, x1, y1, x2, y2, n, t0, t1, t2, t3, t4, t5, t6, distance
         a, b, c, d = x1[i], y1[i], x2[i], y2[i]
         error, u, v, p, q = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, a, b, c, d)
         inverse = 1 / (u * u + v * v + p * p + q * q)
-        size = np.sqrt(inverse)
+        size = math.sqrt(inverse)
         distance[i] = error * size
         # (x2 - q n2) x1ᵀ - q x2 n1ᵀ, over g, with q = e / g².
         part = error * inverse
@@ -132,7 +132,7 @@ def look_from_outside(weight, distance, n, leverage, outer_distance, log_unit):
     for i in range(n):
         left = max(1 - weight[i] * leverage[i], _LEAST_LEFT)
         unit = 1 + leverage[i] / left
-        outer_distance[i] = distance[i] / (left * np.sqrt(unit))
+        outer_distance[i] = distance[i] / (left * math.sqrt(unit))
         log_unit[i] = math.log(unit)
         leverage[i] = math.log(max(leverage[i] / left, _LEAST_LEVERAGE))
 
@@ -177,7 +177,7 @@ def weigh(count, distance, x, unit, n, constant, half_precision, m1, h1, m0, h0,
 @scalar
 def noise_of_right(sum0, sum1):
     """Return the standard deviation of the noise for `set_moments`' first sums."""
-    return max(np.sqrt(sum1 / sum0), _LEAST_NOISE)
+    return max(math.sqrt(sum1 / sum0), _LEAST_NOISE)
 
 
 @scalar
@@ -404,7 +404,7 @@ def polish(matches, counts, F, noise, width, most_rounds, probability):
         if noise == 0.0:
             return 0.0
         first = _climb(rows, n, normal, factor, basis, F, vectors, noise)
-        if np.isnan(first):
+        if math.isnan(first):
             return 0.0
         if first < LAST_STEP * noise * noise:
             break
