@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.device import CPU, Device, is_cuda_array, resolve_device
+from fastmotion.core.interop import like
+from fastmotion.core.memory import memory_of
 from fastmotion.core.validation import Interval, StrOptions, fit_context
 from fastmotion.em.driver import EMRun, best_of
 from fastmotion.em.fitted import unchanged_by_errors
@@ -25,12 +28,10 @@ from fastmotion.em.gaussians import (
     count_covariance_parameters,
 )
 from fastmotion.em.progress import CallbackSupportMixin, FitTasks, with_callbacks
-from fastmotion.em.samples import check_range
 from fastmotion.hmm import recursions
 from fastmotion.hmm.covariances import check_covariances, name_covariances, regular_gaussians
 from fastmotion.hmm.emissions import GaussianEmissions
 from fastmotion.hmm.estimation import BaumWelch, Parameters, Priors
-from fastmotion.hmm.kernels import kernels_for
 from fastmotion.hmm.monitor import ConvergenceMonitor
 from fastmotion.hmm.recursions import Chain
 from fastmotion.hmm.sequences import (
@@ -39,6 +40,7 @@ from fastmotion.hmm.sequences import (
     check_sequences,
     check_weights,
 )
+from fastmotion.hmm.sinks import MostProbable, Posteriors
 from fastmotion.hmm.starting import initial_covariances, initial_means
 
 _logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ _LETTERS = {"s": "startprob_", "t": "transmat_", "m": "means_", "c": "_covars_"}
 
 _NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 _ALGORITHMS = ("viterbi", "map")
+_ADVICE = "pass fewer sequences at a time, lower n_components, or pass device='cpu'"
 
 
 class _MonitorObserver:
@@ -124,8 +127,8 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         underflow.
     n_jobs : int or None, default=None
         Threads; they do not change the result.
-    device : {None, "auto", "cpu"}, default=None
-        Where to compute; only the CPU in this version.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute. None takes that of `fastmotion.config_context`, "auto" follows the data.
 
     Attributes
     ----------
@@ -158,6 +161,11 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     Sequences are passed as one array of shape (n_frames, n_features) with their `lengths`, as a
     list of arrays of any lengths, or as one array of shape (n_sequences, n_frames, n_features).
     What is returned for frames is one array in their order in all cases.
+
+    On a CUDA device all sequences are run over at the same time, one by each block of threads:
+    thousands of them keep it busy, and a single long one does not. Sequences that lie on the device
+    are used there, and what is returned for their frames lies there as well, as an array of the
+    same library. Attributes are NumPy arrays in any case.
 
     The attributes may be set by hand, in place of a fit or before one.
 
@@ -302,7 +310,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array_like of shape (n_frames, n_features), or list of such
+        X : array_like or CUDA array of shape (n_frames, n_features), or list of such
             One sequence after the other; or a list of sequences, whose lengths may differ; or all
             in an array of shape (n_sequences, n_frames, n_features). NaN is missing. float32 and
             float64 are taken without a copy.
@@ -340,8 +348,9 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         """
         self._check_letters()
         device = self._resolve_device(X)
-        with unchanged_by_errors(self):
-            sequences = check_sequences(self, X, lengths, reset=True)
+        memory = memory_of(device)
+        with unchanged_by_errors(self), memory.scope(_ADVICE):
+            sequences = check_sequences(self, X, lengths, reset=True, memory=memory)
             check_no_lengths(y, sequences)
             model = self._start(sequences, *check_weights(sample_weight, sequences))
             self._take(self._run(model, X))
@@ -372,10 +381,9 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             The model is neither fitted nor set.
         """
-        sequences, chain, emissions = self._prepare(X, lengths)
-        check_no_lengths(y, sequences)
-        scores = recursions.score(chain, emissions, sequences.stops, n_jobs=self.n_jobs)
-        return float(scores.sum())
+        with self._prepared(X, lengths) as (sequences, chain, emissions):
+            check_no_lengths(y, sequences)
+            return float(self._score(sequences, chain, emissions).sum())
 
     def score_samples(
         self, X: ArrayLike, *, lengths: ArrayLike | None = None
@@ -409,15 +417,13 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         return self._posteriors(X, lengths)
 
     def _posteriors(self, X: ArrayLike, lengths: ArrayLike | None) -> tuple[float, NDArray]:
-        sequences, chain, emissions = self._prepare(X, lengths)
-        frames = sequences.frames
-        posteriors = np.full((len(frames), chain.n_states), np.nan, frames.dtype)
-
-        def store(rows: slice, probabilities: NDArray) -> None:
-            posteriors[rows] = probabilities
-
-        scores = self._smooth(sequences, chain, emissions, store)
-        return float(scores.sum()), posteriors
+        with self._prepared(X, lengths) as (sequences, chain, emissions):
+            given, memory = _part_of(X), sequences.memory
+            target = memory if is_cuda_array(given) else memory_of(CPU)
+            shape = len(sequences.frames), chain.n_states
+            sink = Posteriors(shape, sequences.frames.dtype, memory, target)
+            scores = self._smooth(sequences, chain, emissions, sink)
+            return float(scores.sum()), like(sink.values, given)
 
     def predict_proba(self, X: ArrayLike, *, lengths: ArrayLike | None = None) -> NDArray:
         """Return the probabilities of the states given all frames of a sequence.
@@ -470,21 +476,16 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     ) -> tuple[float, NDArray[np.int64]]:
         if algorithm not in _ALGORITHMS:
             raise ValueError(f"algorithm must be one of {_ALGORITHMS}, got {algorithm!r}")
-        sequences, chain, emissions = self._prepare(X, lengths)
-        if algorithm == "viterbi":
-            scores, states = recursions.decode(
-                chain, emissions, sequences.stops, n_jobs=self.n_jobs
-            )
-            return float(scores.sum()), states
-        states = np.zeros(len(sequences.frames), np.int64)
-        certainty = np.zeros(len(sequences.frames))
-
-        def store(rows: slice, probabilities: NDArray) -> None:
-            states[rows] = probabilities.argmax(axis=1)
-            certainty[rows] = probabilities.max(axis=1)
-
-        self._smooth(sequences, chain, emissions, store)
-        return float(certainty.sum()), states
+        with self._prepared(X, lengths) as (sequences, chain, emissions):
+            memory = sequences.memory
+            if algorithm == "viterbi":
+                scores, states = recursions.decode(
+                    chain, emissions, sequences.stops, n_jobs=self.n_jobs, memory=memory
+                )
+                return float(scores.sum()), like(states, _part_of(X))
+            sink = MostProbable(len(sequences.frames), memory)
+            self._smooth(sequences, chain, emissions, sink)
+            return sink.certainty, like(sink.states, _part_of(X))
 
     def predict(self, X: ArrayLike, *, lengths: ArrayLike | None = None) -> NDArray[np.int64]:
         """Return the states that sequences went through: the second result of `decode`.
@@ -583,10 +584,10 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         float
             The lower the better.
         """
-        sequences, chain, emissions = self._prepare(X, lengths)
-        scores = recursions.score(chain, emissions, sequences.stops, n_jobs=self.n_jobs)
-        penalty = self._count_parameters() * np.log(len(sequences.frames))
-        return float(penalty - 2 * scores.sum())
+        with self._prepared(X, lengths) as (sequences, chain, emissions):
+            scores = self._score(sequences, chain, emissions)
+            penalty = self._count_parameters() * np.log(len(sequences.frames))
+            return float(penalty - 2 * scores.sum())
 
     def get_stationary_distribution(self) -> NDArray[np.float64]:
         """Return the probabilities of the states that a transition leaves as they are.
@@ -627,9 +628,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 )
 
     def _resolve_device(self, X: Any) -> Device:
-        device = resolve_device(self.device, X)
-        kernels_for(device.kind)
-        return device
+        return resolve_device(self.device, *(X if isinstance(X, list | tuple) else (X,)))
 
     def _start(
         self,
@@ -640,10 +639,10 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         """Return what a fit iterates."""
         row_weight = sequences.spread(sequence_weight) if frame_weight is None else frame_weight
         sequences = sequences.without_idle(row_weight)
-        check_range(sequences.frames)
+        sequences.check_range()
         n_features = sequences.frames.shape[1]
         priors = Priors(self, n_features)
-        self._initialise(sequences.frames, row_weight)
+        self._initialise(sequences, row_weight)
         start, singular = self._regular_parameters(n_features, self.min_covar)
         return BaumWelch(
             start,
@@ -676,7 +675,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 stacklevel=level,
             )
 
-    def _initialise(self, frames: NDArray, weight: NDArray | None = None) -> None:
+    def _initialise(self, sequences: FrameSequences, weight: NDArray | None = None) -> None:
         """Set the attributes that a fit begins with."""
         random = check_random_state(self.random_state)
         n_states = self.n_components
@@ -686,11 +685,12 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         if self._needs_start("t"):
             self.transmat_ = random.dirichlet(flat, size=n_states)
         if self._needs_start("m"):
-            self.means_ = initial_means(frames, n_states, weight, random, self.n_jobs)
+            self.means_ = initial_means(sequences, n_states, weight, random, self.n_jobs)
         if self._needs_start("c"):
             self._covars_ = initial_covariances(
-                frames, n_states, self.covariance_type, self.min_covar, weight
+                sequences, n_states, self.covariance_type, self.min_covar, weight
             )
+        frames = sequences.frames
         n_scalars = sum(self._parameter_counts(frames.shape[1])[letter] for letter in self.params)
         if frames.size < n_scalars:
             _logger.warning(
@@ -734,24 +734,39 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         for name, value in self._fitted_.items():
             setattr(self, name, value)
 
-    def _prepare(
+    @contextmanager
+    def _prepared(
         self, X: ArrayLike, lengths: ArrayLike | None
-    ) -> tuple[FrameSequences, Chain, GaussianEmissions]:
+    ) -> Iterator[tuple[FrameSequences, Chain, GaussianEmissions]]:
+        """Have sequences, and the attributes as a model, on the device for the block."""
         check_is_fitted(self)
-        self._resolve_device(X)
-        sequences = check_sequences(self, X, lengths, reset=False)
-        model = self._parameters(sequences.frames.shape[1])
-        return sequences, model.chain, GaussianEmissions(model.gaussians, sequences)
+        memory = memory_of(self._resolve_device(X))
+        with memory.scope(_ADVICE):
+            sequences = check_sequences(self, X, lengths, reset=False, memory=memory)
+            model = self._parameters(sequences.frames.shape[1])
+            yield sequences, model.chain, GaussianEmissions(model.gaussians, sequences)
+
+    def _score(
+        self, sequences: FrameSequences, chain: Chain, emissions: GaussianEmissions
+    ) -> NDArray[np.float64]:
+        return recursions.score(
+            chain, emissions, sequences.stops, n_jobs=self.n_jobs, memory=sequences.memory
+        )
 
     def _smooth(
         self,
         sequences: FrameSequences,
         chain: Chain,
         emissions: GaussianEmissions,
-        store: Callable[[slice, NDArray], None],
+        sink: recursions.Consume,
     ) -> NDArray[np.float64]:
         scores, _, _ = recursions.smooth(
-            chain, emissions, sequences.stops, lambda: store, n_jobs=self.n_jobs
+            chain,
+            emissions,
+            sequences.stops,
+            lambda: sink,
+            n_jobs=self.n_jobs,
+            memory=sequences.memory,
         )
         impossible = np.flatnonzero(~np.isfinite(scores))
         if impossible.size:
@@ -827,6 +842,11 @@ def _attributes(parameters: Parameters) -> dict[str, NDArray]:
     chain, gaussians = parameters.chain, parameters.gaussians
     values = (chain.startprob, chain.transmat, gaussians.means, gaussians.covariances)
     return dict(zip(_LETTERS.values(), values))
+
+
+def _part_of(X: Any) -> Any:
+    """Return an array that tells where sequences lie."""
+    return next(filter(is_cuda_array, X), None) if isinstance(X, list | tuple) else X
 
 
 def _draw(cumulated: NDArray, uniform: float) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.missing import MissingPasses, MissingSums
 from fastmotion.em.passes import GaussianPasses, MomentSums
+from fastmotion.hmm.kernels import kernels_for
 from fastmotion.hmm.sequences import FrameSequences
 
 __all__ = ["GaussianEmissions", "StateSums"]
@@ -24,44 +25,46 @@ class GaussianEmissions:
         One component for each state.
     sequences : FrameSequences
         A frame's density is that of what was observed of it, 1 if nothing was.
-    frame_weight : ndarray of shape (n_frames,) or None, default=None
-        Exponents of the densities.
+    frame_weight : array of shape (n_frames,) or None, default=None
+        Exponents of the densities, on the device of the sequences.
     """
 
     def __init__(
         self,
         gaussians: Gaussians,
         sequences: FrameSequences,
-        frame_weight: NDArray | None = None,
+        frame_weight: Any = None,
     ) -> None:
         self.gaussians = gaussians
-        passes = GaussianPasses if sequences.is_complete else MissingPasses
-        self._passes: Any = passes(gaussians)
+        self.memory = sequences.memory
+        self._kernels = kernels_for(self.memory.device.kind)
+        self._passes: Any = (
+            GaussianPasses(gaussians, memory=self.memory)
+            if sequences.is_complete
+            else MissingPasses(gaussians)
+        )
         self._frames = sequences.frames
         self._frame_weight = frame_weight
 
-    def log_densities(self, rows: slice, out: NDArray) -> None:
+    def log_densities(self, rows: slice, out: Any) -> None:
         """Set `out`, of shape (n, n_states), to the log-densities of frames in all states."""
         self._passes.log_densities(self._frames[rows], out)
         if self._frame_weight is not None:
-            weight = self._frame_weight[rows, np.newaxis]
-            # Nothing to the power of 0 is 1.
-            np.multiply(out, weight, out=out, where=weight > 0)
-            out[weight[:, 0] == 0] = 0.0
+            self._kernels.temper(out, self._frame_weight[rows])
 
     def new_sums(self) -> MomentSums | MissingSums:
         """Return sums over no frames."""
         return self._passes.new_sums()
 
-    def add_moments(self, rows: slice, posteriors: NDArray, sums: MomentSums | MissingSums) -> None:
+    def add_moments(self, rows: slice, posteriors: Any, sums: MomentSums | MissingSums) -> None:
         """Add the moments of frames, given the (weighted) probabilities of their states."""
         if self._frame_weight is not None:
-            posteriors *= self._frame_weight[rows, np.newaxis]
+            self._kernels.weigh_rows(posteriors, self._frame_weight[rows])
         self._passes.add_moments(self._frames[rows], posteriors, sums)
 
     def moments(self, sums: MomentSums | MissingSums) -> GaussianMoments:
         """Return what the sums stand for."""
-        return self._passes.moments(sums)
+        return self._passes.moments(self._passes.fetch(sums))
 
 
 class StateSums:
@@ -72,28 +75,37 @@ class StateSums:
     emissions : GaussianEmissions
     starts : ndarray of shape (n_sequences,)
         The first frame of each sequence.
-    row_weight : ndarray of shape (n_frames,) or None
-        The weight of each frame's sequence; None if all are 1.
+    row_weight : array of shape (n_frames,) or None
+        The weight of each frame's sequence, on the device of the emissions; None if all are 1.
     """
 
     def __init__(
-        self, emissions: GaussianEmissions, starts: NDArray, row_weight: NDArray | None
+        self, emissions: GaussianEmissions, starts: NDArray[np.int64], row_weight: Any
     ) -> None:
         self._emissions = emissions
         self._starts = starts
         self._row_weight = row_weight
         self.moments: Any = emissions.new_sums()
-        self.first = np.zeros(emissions.gaussians.n_components)
+        self._memory = emissions.memory
+        self._kernels = kernels_for(self._memory.device.kind)
+        self._first = self._memory.zeros(emissions.gaussians.n_components, np.float64)
 
-    def __call__(self, rows: slice, posteriors: NDArray) -> None:
+    @property
+    def first(self) -> NDArray[np.float64]:
+        """Expected number of sequences that begin in each state."""
+        return self._memory.fetch(self._first)
+
+    def __call__(self, rows: slice, posteriors: Any) -> None:
         """Add frames."""
         if self._row_weight is not None:
-            posteriors *= self._row_weight[rows, np.newaxis]
+            self._kernels.weigh_rows(posteriors, self._row_weight[rows])
         begin, end = np.searchsorted(self._starts, (rows.start, rows.stop))
-        self.first += posteriors[self._starts[begin:end] - rows.start].sum(axis=0)
+        if end > begin:
+            starts = self._memory.put(self._starts[begin:end] - rows.start)
+            self._kernels.sum_starts(posteriors, starts, self._first)
         self._emissions.add_moments(rows, posteriors, self.moments)
 
     def add(self, other: StateSums) -> None:
-        """Add the sums over other frames."""
+        """Add the sums over other frames; both on the host."""
         self.moments.add(other.moments)
-        self.first += other.first
+        self._first += other._first

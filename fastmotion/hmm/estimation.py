@@ -125,6 +125,7 @@ class BaumWelch:
     start : Parameters
     sequences : FrameSequences
     sequence_weight : ndarray of shape (n_sequences,)
+        On the host, as is the next.
     frame_weight : ndarray of shape (n_frames,) or None
     priors : Priors
     learned : str
@@ -160,8 +161,9 @@ class BaumWelch:
         self._present = start
         self._sequences = sequences
         self._weights = sequence_weight
-        self._frame_weight = frame_weight
-        self._row_weight = sequences.spread(sequence_weight)
+        row_weight, put = sequences.spread(sequence_weight), sequences.memory.put
+        self._frame_weight = None if frame_weight is None else put(frame_weight)
+        self._row_weight = None if row_weight is None else put(row_weight)
         self._priors = priors
         self._learned = learned
         self._min_covar = min_covar
@@ -181,6 +183,10 @@ class BaumWelch:
         ValueError
             A sequence is impossible under the present parameters.
         """
+        with self._sequences.memory.scope():
+            return self._expectation()
+
+    def _expectation(self) -> tuple[Statistics, float]:
         chain, gaussians = self._present.chain, self._present.gaussians
         emissions = GaussianEmissions(gaussians, self._sequences, self._frame_weight)
         starts = self._sequences.starts
@@ -193,6 +199,7 @@ class BaumWelch:
             weights=self._weights,
             max_tasks=max(1, min(_MAX_TASKS, int(_MAX_SUM_BYTES / sum_bytes))),
             n_jobs=self._n_jobs,
+            memory=self._sequences.memory,
         )
         counts = self._weights > 0
         impossible = np.flatnonzero(~np.isfinite(scores) & counts)

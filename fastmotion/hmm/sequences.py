@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
+from fastmotion.core.device import CPU, is_cuda_array, to_host
+from fastmotion.core.interop import Summary, as_device_array, summarise
+from fastmotion.core.memory import Memory, memory_of
 from fastmotion.core.validation import as_real_array
 from fastmotion.em.missing import has_missing
+from fastmotion.em.samples import check_range
+from fastmotion.hmm.kernels import kernels_for
 
 __all__ = ["FrameSequences", "check_no_lengths", "check_sequences", "check_weights"]
 
@@ -22,19 +27,43 @@ class FrameSequences:
 
     Attributes
     ----------
-    frames : ndarray of shape (n_frames, n_features), float32 or float64
+    frames : array of shape (n_frames, n_features), float32 or float64
         C-contiguous; it may be the caller's memory and must not be written to. NaN is missing.
     stops : ndarray of shape (n_sequences,), int64
         Where each sequence ends.
+    memory : Memory
+        Where the frames lie.
     """
 
-    frames: NDArray
+    frames: Any
     stops: NDArray[np.int64]
+    memory: Memory = field(default_factory=lambda: memory_of(CPU))
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether the frames are."""
+        return self.memory.device.kind == "cpu"
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What is to know of frames on a device."""
+        return summarise(self.frames)
 
     @cached_property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
-        return not has_missing(self.frames)
+        if self.is_on_host:
+            return not has_missing(self.frames)
+        return self.summary.n_nan == 0
+
+    def check_range(self) -> None:
+        """Raise a ValueError if variances of the values would leave the range of their dtype."""
+        check_range(self.frames if self.is_on_host else self.extremes)
+
+    @property
+    def extremes(self) -> NDArray:
+        """The smallest and the largest value of frames on a device, as a frame."""
+        return np.array([[self.summary.smallest, self.summary.largest]], self.frames.dtype)
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -59,16 +88,24 @@ class FrameSequences:
         """
         if row_weight is None or row_weight.all():
             return self
-        frames = self.frames.copy()
-        frames[row_weight == 0] = frames[np.argmax(row_weight > 0)]
-        return FrameSequences(frames, self.stops)
+        memory = self.memory
+        frames = memory.empty(self.frames.shape, self.frames.dtype)
+        memory.copy(self.frames, frames)
+        kernels = kernels_for(memory.device.kind)
+        kernels.replace_rows(frames, memory.put(row_weight), int(np.argmax(row_weight > 0)))
+        return FrameSequences(frames, self.stops, memory)
 
     def __len__(self) -> int:
         return len(self.stops)
 
 
 def check_sequences(
-    estimator: Any, X: Any, lengths: ArrayLike | None, *, reset: bool
+    estimator: Any,
+    X: Any,
+    lengths: ArrayLike | None,
+    *,
+    reset: bool,
+    memory: Memory | None = None,
 ) -> FrameSequences:
     """Return sequences as one array and where they end.
 
@@ -77,11 +114,14 @@ def check_sequences(
     estimator : estimator
         Gets ``n_features_in_`` and ``feature_names_in_``, or is held to them.
     X : array_like of shape (n_frames, n_features) or (n_sequences, n_frames, n_features), or list
-        A list holds arrays of shape (n_frames, n_features), whose lengths may differ.
+        A list holds arrays of shape (n_frames, n_features), whose lengths may differ. Arrays may
+        lie on the device that is worked on.
     lengths : array_like of shape (n_sequences,) or None
         The number of frames of each sequence, for an array of two dimensions only.
     reset : bool
         Whether the features of `X` are those of a new fit.
+    memory : Memory, default=None
+        Of the device to work on, in whose scope the result is good; None for the host.
 
     Returns
     -------
@@ -94,17 +134,23 @@ def check_sequences(
     ValueError
         A shape does not fit, a sequence is empty, or a value is infinite.
     """
+    memory = memory_of(CPU) if memory is None else memory
     own_lengths = None
     if isinstance(X, list | tuple) and X and all(np.ndim(part) == 2 for part in X):
-        X, own_lengths = _concatenate(X)
-    elif isinstance(X, np.ndarray) and X.ndim == 3:
+        X, own_lengths = _concatenate(X, memory)
+    elif (isinstance(X, np.ndarray) or is_cuda_array(X)) and X.ndim == 3:
         own_lengths = np.full(X.shape[0], X.shape[1])
-        X = X.reshape(-1, X.shape[2])
+        if is_cuda_array(X) and memory.device.kind == "cuda":
+            X = as_device_array(X, memory.device)
+        X = X.reshape((X.shape[0] * X.shape[1], X.shape[2]))
     if own_lengths is not None and lengths is not None:
         raise ValueError(
             "lengths must be None where X is a list of sequences or has three dimensions, got "
             f"{_shorten(lengths)}; the sequences tell their lengths themselves"
         )
+    given = own_lengths if lengths is None else lengths
+    if is_cuda_array(X):
+        return _check_on_device(estimator, X, given, reset, memory)
     frames: NDArray = validate_data(
         estimator,
         X,
@@ -113,18 +159,55 @@ def check_sequences(
         ensure_all_finite="allow-nan",
         reset=reset,
     )
-    given = own_lengths if lengths is None else lengths
-    return FrameSequences(frames, _check_stops(given, len(frames)))
+    stops = _check_stops(given, len(frames))
+    return FrameSequences(memory.put(frames), stops, memory)
 
 
-def _concatenate(parts: Any) -> tuple[NDArray, NDArray[np.int64]]:
-    arrays = [as_real_array(part, f"X[{i}]") for i, part in enumerate(parts)]
+def _check_on_device(
+    estimator: Any, X: Any, lengths: ArrayLike | None, reset: bool, memory: Memory
+) -> FrameSequences:
+    """Do what scikit-learn does for arrays on the host."""
+    if memory.device.kind == "cpu":
+        as_real_array(X, "X")  # raises
+    # Of a stand-in without memory shapes are told as usual.
+    stand_in = np.broadcast_to(np.float32(0), tuple(X.shape))
+    check_array(stand_in, dtype=None, ensure_all_finite=False, estimator=estimator, input_name="X")
+    validate_data(estimator, stand_in, skip_check_array=True, reset=reset)
+    dtype = np.float32 if _name_of_dtype(X) == "float32" else np.float64
+    frames = as_device_array(X, memory.device, dtype)
+    sequences = FrameSequences(frames, _check_stops(lengths, len(frames)), memory)
+    check_array(
+        sequences.extremes, ensure_all_finite="allow-nan", estimator=estimator, input_name="X"
+    )
+    return sequences
+
+
+def _name_of_dtype(array: Any) -> str:
+    return str(array.dtype).rpartition(".")[2]  # PyTorch calls them "torch.float32"
+
+
+def _concatenate(parts: Any, memory: Memory) -> tuple[Any, NDArray[np.int64]]:
+    is_on_device = memory.device.kind == "cuda" and any(map(is_cuda_array, parts))
+    arrays = (
+        list(parts)
+        if is_on_device
+        else [as_real_array(part, f"X[{i}]") for i, part in enumerate(parts)]
+    )
     widths = {array.shape[1] for array in arrays}
     if len(widths) > 1:
         raise ValueError(
             f"the sequences of X must have the same number of features, got {sorted(widths)}"
         )
-    return np.concatenate(arrays), np.array([len(array) for array in arrays])
+    lengths = np.array([array.shape[0] for array in arrays])
+    if not is_on_device:
+        return np.concatenate(arrays), lengths
+    is_narrow = all(_name_of_dtype(array) == "float32" for array in arrays)
+    dtype = np.float32 if is_narrow else np.float64
+    frames = memory.empty((int(lengths.sum()), widths.pop()), dtype)
+    stops = np.cumsum(lengths)
+    for array, first, stop in zip(arrays, stops - lengths, stops):
+        memory.copy(as_device_array(array, memory.device, dtype), frames[first:stop])
+    return frames, lengths
 
 
 def _check_stops(lengths: ArrayLike | None, n_frames: int) -> NDArray[np.int64]:
@@ -193,6 +276,8 @@ def check_weights(
     n_sequences, n_frames = len(sequences), len(sequences.frames)
     if sample_weight is None:
         return np.ones(n_sequences), None
+    if is_cuda_array(sample_weight):
+        sample_weight = to_host(sample_weight)
     weight = as_real_array(sample_weight, "sample_weight").astype(np.float64)
     if weight.shape not in ((n_sequences,), (n_frames,)):
         raise ValueError(

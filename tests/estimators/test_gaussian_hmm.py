@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastmotion.datasets import make_hmm
 from fastmotion.em.gaussians import COVARIANCE_TYPES
 from fastmotion.hmm import ConvergenceMonitor, GaussianHMM
+from fastmotion.hmm.sequences import FrameSequences
 from tests.reference import hmm as reference
 
 LENGTHS = (60, 1, 25, 2, 90, 40)
@@ -401,11 +402,11 @@ def test_ways_to_pass_sequences(rng):
 def test_what_the_suite_of_hmmlearn_builds_on(data):
     # tests/peers, which need a download, replace or call these.
     model = GaussianHMM(3, random_state=0)
-    model._initialise(data.X)
+    model._initialise(FrameSequences(data.X, np.array([len(data.X)])))
     model._parameters()
-    sequences, chain, emissions = model._prepare(data.X, data.lengths)
-    assert len(sequences) == len(data.lengths) and chain.n_states == 3
-    assert callable(emissions.log_densities)
+    with model._prepared(data.X, data.lengths) as (sequences, chain, emissions):
+        assert len(sequences) == len(data.lengths) and chain.n_states == 3
+        assert callable(emissions.log_densities)
 
 
 def test_set_by_hand(data):

@@ -14,6 +14,7 @@ import importlib.util
 import os
 import sys
 import types
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 
 from fastmotion.hmm import ConvergenceMonitor, GaussianHMM
-from fastmotion.hmm.sequences import check_sequences
+from fastmotion.hmm.sequences import FrameSequences, check_sequences
 
 # What differs, and why. Each must fail: one that passes is an error here.
 DEVIATIONS = {
@@ -63,7 +64,7 @@ class Shim(GaussianHMM):
     """Ours, as hmmlearn's tests call it."""
 
     def _init(self, X, lengths=None):
-        self._initialise(np.asarray(X, np.float64))
+        self._initialise(FrameSequences(np.asarray(X, np.float64), np.array([len(X)])))
 
     def _check(self):
         self._parameters()
@@ -83,9 +84,10 @@ class StubBase(Shim):
         self.means_ = np.zeros((n_components, 1))
         self.covars_ = np.ones((n_components, 1))
 
-    def _prepare(self, X, lengths):
+    @contextmanager
+    def _prepared(self, X, lengths):
         sequences = check_sequences(self, X, lengths, reset=False)
-        return sequences, self._parameters().chain, StubEmissions(self._compute_log_likelihood(X))
+        yield sequences, self._parameters().chain, StubEmissions(self._compute_log_likelihood(X))
 
 
 class StubEmissions:

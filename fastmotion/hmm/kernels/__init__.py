@@ -7,4 +7,4 @@ from fastmotion.core.device import load_kernels
 
 def kernels_for(kind: str) -> ModuleType:
     """Return the kernels of a kind of device, "cpu" or "cuda", as `load_kernels` does."""
-    return load_kernels(__name__, kind, "hidden Markov models run")
+    return load_kernels(__name__, kind)

@@ -16,15 +16,26 @@ import numpy as np
 
 from fastmotion.core.compile import cpu_function, cpu_kernel
 from fastmotion.em.kernels.scalar import exp_of_negative
-
-# Probabilities below this are taken for zero, which bounds the backward recursion by its inverse.
-_NEGLIGIBLE = 1e-200
-# A frame that is less probable than this, given those before, is left to the log domain.
-_LEAST_SCALE = 1e-100
-# A state that is predicted with at least this probability cannot be changed by what was neglected,
-# as long as that amounts to no more than the second number.
-_WELL_PREDICTED = 1e-150
-_MOST_NEGLECTED = 1e-170
+from fastmotion.hmm.kernels.scalar import (
+    LEAST_SCALE,
+    MOST_NEGLECTED,
+    add_scale,
+    is_lost,
+    later_of,
+    neglect,
+    occupation,
+    path_probability,
+    unpredicted,
+    weigh,
+    without_negligible,
+)
+from fastmotion.hmm.kernels.states import (
+    first_largest,
+    largest_of,
+    last_largest_sum,
+    log_mix,
+    log_sum_exp,
+)
 
 
 @cpu_function(fastmath="reassociate")
@@ -41,14 +52,6 @@ def _dot(x, y):
     for i in range(len(x)):
         total += x[i] * y[i]
     return total
-
-
-@cpu_function
-def _largest(values):
-    largest = -np.inf
-    for i in range(len(values)):
-        largest = values[i] if values[i] > largest else largest
-    return largest
 
 
 @cpu_function
@@ -133,7 +136,7 @@ def _exponentiate(log_densities, offsets):
     """Replace log-densities by densities over the largest of each frame, whose log is kept."""
     for t in range(len(log_densities)):
         row = log_densities[t]
-        offset = _largest(row)
+        offset = largest_of(row)
         offsets[t] = offset
         for j in range(len(row)):
             row[j] -= offset
@@ -145,22 +148,21 @@ def _exponentiate(log_densities, offsets):
 @cpu_function
 def _weigh(densities, predicted, share, out):
     for j in range(len(out)):
-        out[j] = densities[j] * (predicted[j] * share)
+        out[j] = weigh(densities[j], predicted[j], share)
 
 
 @cpu_function
 def _scale(values, factor):
     for j in range(len(values)):
-        value = values[j] * factor
-        values[j] = value if value >= _NEGLIGIBLE else 0.0
+        values[j] = without_negligible(values[j] * factor)
 
 
 @cpu_function
 def _largest_where_unpredicted(densities, predicted, share):
     largest = 0.0
     for j in range(len(densities)):
-        if predicted[j] * share < _WELL_PREDICTED and densities[j] > largest:
-            largest = densities[j]
+        density = unpredicted(densities[j], predicted[j], share)
+        largest = density if density > largest else largest
     return largest
 
 
@@ -173,27 +175,20 @@ def _forward(densities, offsets, begin, transmat, is_sparse, alphas, scales, end
         predicted[j] = begin[j]
     neglected = begin[n_states]
     log_likelihood = 0.0
-    # Of many scales at once, as far as their product reaches, the logarithm is taken.
     product = 1.0
     share = 1.0
     for t in range(len(densities)):
         alpha = alphas[t]
         _weigh(densities[t], predicted, share, alpha)
         scale = _sum(alpha)
-        if not scale >= _LEAST_SCALE:
+        if is_lost(scale):
             return np.nan
         scales[t] = scale
-        log_likelihood += offsets[t]
-        product *= scale
-        if product < _LEAST_SCALE:
-            log_likelihood += math.log(product)
-            product = 1.0
+        log_likelihood, product = add_scale(log_likelihood + offsets[t], product, scale)
         if is_sparse:
-            # What underflowed so far, relative to the rest, grows at most by this factor while it
-            # is in states that cannot be reached otherwise; elsewhere it does not matter.
             growth = _largest_where_unpredicted(densities[t], predicted, share) / scale
-            neglected = neglected * growth + n_states * _NEGLIGIBLE
-            if neglected > _MOST_NEGLECTED:
+            neglected = neglect(neglected, growth, n_states)
+            if neglected > MOST_NEGLECTED:
                 return np.nan
         # Predictions are scaled when they are used, and need not wait for the sum.
         _mix_rows(alpha, transmat, predicted)
@@ -234,7 +229,7 @@ def forward(densities, stops, begin, transmat, alphas, scales, log_likelihoods, 
     for i in range(n_states):
         for j in range(n_states):
             least = min(least, transmat[i, j])
-    is_sparse = least < _LEAST_SCALE
+    is_sparse = least < LEAST_SCALE
     first = 0
     for s in range(len(stops)):
         stop = stops[s]
@@ -257,10 +252,8 @@ def forward(densities, stops, begin, transmat, alphas, scales, log_likelihoods, 
 def _occupy(alpha, beta, share, density, after):
     """Set `density` to the probabilities of the states, `after` to what the frame before needs."""
     for j in range(len(alpha)):
-        later = density[j] * beta[j]
-        # A state that no path reaches may explain the frames to come beyond all bounds.
-        after[j] = later if alpha[j] > 0.0 else 0.0
-        density[j] = alpha[j] * beta[j] * share
+        after[j] = later_of(alpha[j], beta[j], density[j])
+        density[j] = occupation(alpha[j], beta[j], share)
 
 
 @cpu_function
@@ -291,7 +284,10 @@ def _backward(densities, alphas, scales, transmat_t, weight, transitions, afters
 
 
 @cpu_kernel(fastmath="contract")
-def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, after, transitions):
+def backward(
+    densities, stops, log_likelihoods, alphas, scales, transmat_t, weights, has_next, after,
+    transitions,
+):  # fmt: skip
     """Run backward over sequences that `forward` ran over.
 
     Parameters
@@ -299,6 +295,8 @@ def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, af
     densities : ndarray of shape (n_frames, n_states)
         As `forward` left them; replaced by the probabilities of the states given all frames.
     stops : ndarray of shape (n_sequences,)
+    log_likelihoods : ndarray of shape (n_sequences,)
+        As `forward` found them; sequences of which that is NaN are left out.
     alphas : ndarray of shape (n_frames, n_states)
     scales : ndarray of shape (n_frames,)
     transmat_t : ndarray of shape (n_states, n_states)
@@ -319,6 +317,9 @@ def backward(densities, stops, alphas, scales, transmat_t, weights, has_next, af
     first = 0
     for s in range(len(stops)):
         stop = stops[s]
+        if np.isnan(log_likelihoods[s]):
+            first = stop
+            continue
         if has_next:
             _mix_rows(after, transmat_t, beta)
             _add_product(alphas[stop - 1], after, weights[s], transitions)
@@ -398,7 +399,7 @@ def _add(values, out):
 @cpu_function
 def _relate_to_largest(values):
     """Subtract the largest value from all in place, and return it."""
-    largest = _largest(values)
+    largest = largest_of(values)
     if largest > -np.inf:
         for j in range(len(values)):
             values[j] -= largest
@@ -438,36 +439,6 @@ def viterbi_forward(log_densities, stops, begin, log_transmat, log_probabilities
         first = stops[s]
 
 
-@cpu_function
-def _first_largest(values):
-    best = 0
-    for i in range(len(values)):
-        if values[i] > values[best]:
-            best = i
-    return best
-
-
-@cpu_function
-def _last_largest_sum(x, y):
-    # The last of equal ones, as hmmlearn takes it. What is larger cannot be foretold, so that a
-    # branch at each comparison would cost more than to look for the largest value first.
-    n = len(x)
-    whole = n - n % 4
-    m0 = m1 = m2 = m3 = -np.inf
-    for i in range(0, whole, 4):
-        m0 = max(m0, x[i] + y[i])
-        m1 = max(m1, x[i + 1] + y[i + 1])
-        m2 = max(m2, x[i + 2] + y[i + 2])
-        m3 = max(m3, x[i + 3] + y[i + 3])
-    for i in range(whole, n):
-        m0 = max(m0, x[i] + y[i])
-    largest = max(max(m0, m1), max(m2, m3))
-    best = n - 1
-    while best > 0 and x[best] + y[best] < largest:
-        best -= 1
-    return best
-
-
 @cpu_kernel
 def viterbi_backward(deltas, stops, log_transmat_t, next_state, states):
     """Trace the best paths back through what `viterbi_forward` left.
@@ -489,59 +460,20 @@ def viterbi_backward(deltas, stops, log_transmat_t, next_state, states):
     for s in range(len(stops)):
         last = stops[s] - 1
         if next_state < 0:
-            state = _first_largest(deltas[last])
+            state = first_largest(deltas[last])
         else:
-            state = _last_largest_sum(deltas[last], log_transmat_t[next_state])
+            state = last_largest_sum(deltas[last], log_transmat_t[next_state])
         states[last] = state
         for t in range(last - 1, first - 1, -1):
-            state = _last_largest_sum(deltas[t], log_transmat_t[state])
+            state = last_largest_sum(deltas[t], log_transmat_t[state])
             states[t] = state
         first = stops[s]
 
 
-@cpu_function
-def _log_sum_exp(values):
-    largest = _largest(values)
-    if largest == -np.inf:
-        return largest
-    total = 0.0
-    for i in range(len(values)):
-        total += math.exp(values[i] - largest)
-    return largest + math.log(total)
-
-
-@cpu_function
-def _log_mix(x, y, terms):
-    """Return the logarithm of the sum of ``exp(x + y)``."""
-    for i in range(len(x)):
-        terms[i] = x[i] + y[i]
-    return _log_sum_exp(terms)
-
-
-@cpu_kernel
-def forward_log(log_densities, begin, log_transmat_t, log_alphas, end):
-    """Run forward over one sequence in the log domain: slow, and no path is too improbable.
-
-    Parameters
-    ----------
-    log_densities : ndarray of shape (n_frames, n_states)
-        Made relative to the largest of each frame.
-    begin : ndarray of shape (n_states,)
-        Log-probabilities of the states of the first frame, given all frames before.
-    log_transmat_t : ndarray of shape (n_states, n_states)
-        The transposed matrix.
-    log_alphas : ndarray of shape (n_frames, n_states)
-        Set to the log-probabilities of the states given all frames so far.
-    end : ndarray of shape (n_states,)
-        Set to what `begin` is for the frames to follow.
-
-    Returns
-    -------
-    float
-        Log-probability of the frames.
-    """
+@cpu_function(fastmath=None)
+def _forward_log(log_densities, begin, log_transmat_t, log_alphas, end):
+    """Run over one sequence; return its log-likelihood."""
     n_states = len(begin)
-    terms = np.empty(n_states)
     log_likelihood = 0.0
     for j in range(n_states):
         end[j] = begin[j]
@@ -549,52 +481,158 @@ def forward_log(log_densities, begin, log_transmat_t, log_alphas, end):
         offset = _relate_to_largest(log_densities[t])
         for j in range(n_states):
             log_alphas[t, j] = end[j] + log_densities[t, j]
-        total = _log_sum_exp(log_alphas[t])
+        total = log_sum_exp(log_alphas[t])
         log_likelihood += offset + total
         if total == -np.inf:
             break
         for j in range(n_states):
             log_alphas[t, j] -= total
         for j in range(n_states):
-            end[j] = _log_mix(log_alphas[t], log_transmat_t[j], terms)
+            end[j] = log_mix(log_alphas[t], log_transmat_t[j])
     return log_likelihood
 
 
 @cpu_kernel
-def backward_log(log_densities, log_alphas, log_transmat, weight, has_next, after, transitions):
-    """Run backward over one sequence that `forward_log` ran over.
+def forward_log(
+    log_densities, stops, attempts, begin, log_transmat_t, log_alphas, log_likelihoods, end
+):
+    """Run forward over sequences in the log domain: slow, and no path is too improbable.
 
     Parameters
     ----------
     log_densities : ndarray of shape (n_frames, n_states)
-        As `forward_log` left them; replaced by the probabilities of the states given all frames.
+        Made relative to the largest of each frame.
+    stops : ndarray of shape (n_sequences,)
+        Where each sequence ends.
+    attempts : ndarray of shape (n_sequences,)
+        The log-likelihoods that `forward` found: this kernel runs over sequences of which that is
+        NaN, and copies the others.
+    begin : ndarray of shape (n_states,)
+        Log-probabilities of the states of the first frame, given all frames before.
+    log_transmat_t : ndarray of shape (n_states, n_states)
+        The transposed matrix.
+    log_alphas : ndarray of shape (n_frames, n_states)
+        Set to the log-probabilities of the states given all frames so far.
+    log_likelihoods : ndarray of shape (n_sequences,)
+        Set; minus infinity for an impossible sequence.
+    end : ndarray of shape (n_states,)
+        Set to what `begin` is for the frames after the last sequence.
+    """
+    first = 0
+    for s in range(len(stops)):
+        stop = stops[s]
+        log_likelihoods[s] = attempts[s]
+        if np.isnan(attempts[s]):
+            log_likelihoods[s] = _forward_log(
+                log_densities[first:stop], begin, log_transmat_t, log_alphas[first:stop], end
+            )
+        first = stop
+
+
+@cpu_function(fastmath=None)
+def _backward_log(
+    log_densities, log_alphas, log_transmat, weight, has_next, after, beta, transitions
+):
+    """Run over one sequence."""
+    n_states = len(after)
+    for j in range(n_states):
+        beta[j] = 0.0
+    for t in range(len(log_densities) - 1, -1, -1):
+        alpha = log_alphas[t]
+        if has_next or t < len(log_densities) - 1:
+            for i in range(n_states):
+                beta[i] = log_mix(log_transmat[i], after)
+        total = log_mix(alpha, beta)
+        if has_next or t < len(log_densities) - 1:
+            for i in range(n_states):
+                for j in range(n_states):
+                    share = path_probability(alpha[i], log_transmat[i, j], after[j], total)
+                    transitions[i, j] += weight * share
+        for j in range(n_states):
+            after[j] = log_densities[t, j] + beta[j]
+            log_densities[t, j] = math.exp(alpha[j] + beta[j] - total)
+        _relate_to_largest(after)
+
+
+@cpu_kernel
+def backward_log(
+    log_densities, stops, attempts, log_likelihoods, log_alphas, log_transmat, weights, has_next,
+    after, transitions,
+):  # fmt: skip
+    """Run backward over sequences that `forward_log` ran over.
+
+    Parameters
+    ----------
+    log_densities : ndarray of shape (n_frames, n_states)
+        As `forward_log` left them; replaced by the probabilities of the states given all frames,
+        NaN for an impossible sequence.
+    stops, attempts, log_likelihoods : ndarray of shape (n_sequences,)
+        As of `forward_log`.
     log_alphas : ndarray of shape (n_frames, n_states)
     log_transmat : ndarray of shape (n_states, n_states)
-    weight : float
-        Of the sequence in `transitions`.
+    weights : ndarray of shape (n_sequences,)
+        Of the sequences in `transitions`.
     has_next : bool
-        Whether there are frames to follow.
+        Whether there are frames after the (only) sequence.
     after : ndarray of shape (n_states,)
         Log-probabilities of those frames given the state in the first of them, but for a constant;
         set to the same for the frames of this call.
     transitions : ndarray of shape (n_states, n_states)
         The expected numbers of transitions are added to it.
     """
-    n_states = len(after)
-    terms = np.empty(n_states)
-    beta = np.zeros(n_states)
-    for t in range(len(log_densities) - 1, -1, -1):
-        alpha = log_alphas[t]
-        if has_next or t < len(log_densities) - 1:
-            for i in range(n_states):
-                beta[i] = _log_mix(log_transmat[i], after, terms)
-        total = _log_mix(alpha, beta, terms)
-        if has_next or t < len(log_densities) - 1:
-            for i in range(n_states):
-                for j in range(n_states):
-                    path = alpha[i] + log_transmat[i, j] + after[j]
-                    transitions[i, j] += weight * math.exp(path - total)
-        for j in range(n_states):
-            after[j] = log_densities[t, j] + beta[j]
-            log_densities[t, j] = math.exp(alpha[j] + beta[j] - total)
-        _relate_to_largest(after)
+    beta = np.empty(len(after))
+    first = 0
+    for s in range(len(stops)):
+        stop = stops[s]
+        if np.isnan(attempts[s]) and log_likelihoods[s] == -np.inf:
+            log_densities[first:stop] = np.nan
+        elif np.isnan(attempts[s]):
+            _backward_log(
+                log_densities[first:stop],
+                log_alphas[first:stop],
+                log_transmat,
+                weights[s],
+                has_next,
+                after,
+                beta,
+                transitions,
+            )
+        first = stop
+
+
+def temper(log_densities, weights):
+    """Multiply the log-densities of each frame by its weight; nothing to the power of 0 is 1."""
+    column = weights[:, np.newaxis]
+    np.multiply(log_densities, column, out=log_densities, where=column > 0)
+    log_densities[weights == 0] = 0.0
+
+
+def weigh_rows(posteriors, weights):
+    """Multiply the probabilities of each frame by its weight."""
+    posteriors *= weights[:, np.newaxis]
+
+
+def sum_starts(posteriors, starts, out):
+    """Add the rows at which sequences start to `out`."""
+    out += posteriors[starts].sum(axis=0)
+
+
+def most_probable(posteriors, states, certainty):
+    """Set the most probable state of each frame, and its probability."""
+    states[:] = posteriors.argmax(axis=1)
+    certainty[:] = posteriors.max(axis=1)
+
+
+def total(values):
+    """Return the sum of numbers."""
+    return float(values.sum())
+
+
+def store(posteriors, out):
+    """Copy probabilities to an array of float32 or float64."""
+    out[:] = posteriors
+
+
+def replace_rows(frames, weights, row):
+    """Set the frames of weight 0 to one of the others."""
+    frames[weights == 0] = frames[row]
