@@ -13,16 +13,21 @@ observed, not on the value itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.core.memory import Memory
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
 from fastmotion.em.kernels.missing import add_moments_of_patterns, log_densities_of_patterns
 from fastmotion.em.passes import GaussianPasses, MomentSums
+from fastmotion.em.rows import has_missing, pack_missing
 
 __all__ = [
+    "DevicePatterns",
+    "MissingDevicePasses",
     "MissingPasses",
     "MissingSums",
     "Pattern",
@@ -91,11 +96,6 @@ class _SmallPatterns:
         rows = np.concatenate([pattern.rows for pattern in patterns])
         starts = np.cumsum([0] + [len(pattern.rows) for pattern in patterns])
         return cls(rows, starts, X[rows].astype(np.float64, copy=False))
-
-
-def has_missing(X: NDArray) -> bool:
-    """Return whether a value is NaN."""
-    return X.size > 0 and bool(np.isnan(X.min()))
 
 
 def find_patterns(X: NDArray) -> list[Pattern]:
@@ -482,6 +482,87 @@ class MissingPasses:
         sums.incomplete = sums.incomplete.merge(moments)
 
 
+@dataclass(frozen=True)
+class DevicePatterns:
+    """Which rows of an array on a CUDA device have missing values, sorted by which.
+
+    Attributes
+    ----------
+    order : int64 device array of shape (n_incomplete,)
+        Rows, in parts of fixed size, sorted in each part by what they miss.
+    starts : int64 device array of shape (n_parts + 1,)
+        Where in it each part begins.
+    """
+
+    order: Any
+    starts: Any
+
+    @classmethod
+    def of(cls, X: Any, memory: Memory) -> DevicePatterns:
+        """Return the patterns of a Numba device array, good until the memory's scope ends."""
+        packed = pack_missing(X)
+        size = kernels_for(memory.device.kind).PART
+        rows = np.flatnonzero(packed.any(axis=1))
+        parts = rows // size
+        order = rows[np.lexsort((codes_of(packed[rows]), parts))]
+        starts = np.searchsorted(parts, np.arange(-(-len(X) // size) + 1))
+        return cls(memory.put(order), memory.put(starts))
+
+
+class MissingDevicePasses(GaussianPasses):
+    """Gaussian components laid out for passes over rows with missing values on a CUDA device.
+
+    Rows mean what they mean to `MissingPasses`, but sums are those of `GaussianPasses`.
+
+    Parameters
+    ----------
+    gaussians : Gaussians
+    patterns : DevicePatterns
+        Of the rows: all of them are passed to each method.
+    memory : Memory
+    log_weights : ndarray of shape (n_components,), default=None
+        Added to the log densities: logarithms of the components' weights.
+    """
+
+    def __init__(
+        self,
+        gaussians: Gaussians,
+        *,
+        patterns: DevicePatterns,
+        memory: Memory,
+        log_weights: NDArray | None = None,
+    ) -> None:
+        super().__init__(gaussians, log_weights=log_weights, memory=memory, as_matrices=True)
+        constants = np.zeros(gaussians.n_components) if log_weights is None else log_weights
+        covariances = np.ascontiguousarray(gaussians.full_covariances())
+        self._incomplete = self._kernels.Incomplete(
+            patterns.order,
+            patterns.starts,
+            *map(memory.put, (gaussians.means, covariances, constants)),
+        )
+
+    def log_densities(self, X: Any, out: Any) -> None:
+        """Set ``out``, of shape (n, n_components), to the log densities of the observed parts."""
+        self._kernels.log_densities_missing(X, self._incomplete, *self._parameters, out)
+
+    def density_blocks(self, X: Any) -> Any:
+        """Yield blocks of samples with the log densities of their observed parts in scratch."""
+        return self._kernels.density_blocks_missing(X, self._incomplete, *self._parameters)
+
+    def add_statistics(self, X: Any, sample_weight: Any, sums: MomentSums) -> None:
+        """Add the expected moments of samples, and their weighted log-likelihood."""
+        self._kernels.statistics_missing(
+            X, sample_weight, self._incomplete, *self._parameters, sums.values
+        )
+
+    def add_moments(self, X: Any, responsibilities: Any, sums: MomentSums) -> None:
+        """Add the expected moments of samples with given responsibilities."""
+        centre, means, *_ = self._parameters
+        self._kernels.add_moments_missing(
+            X, responsibilities, self._incomplete, centre, means, sums.values
+        )
+
+
 def _empty_moments(gaussians: Gaussians) -> GaussianMoments:
     return GaussianMoments.empty(
         gaussians.n_components, gaussians.n_features, gaussians.covariance_type
@@ -502,10 +583,14 @@ def _sort_by_pattern(X: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _codes(X: NDArray) -> NDArray:
     """Return one number, or one string of bytes, for the missing features of each row."""
-    packed = np.packbits(np.isnan(X), axis=1)
+    return codes_of(pack_missing(X))
+
+
+def codes_of(packed: NDArray[np.uint8]) -> NDArray:
+    """Return one number, or one string of bytes, for the bits of each row."""
     if packed.shape[1] > 8:
         return packed.view(f"S{packed.shape[1]}")[:, 0]
-    wide = np.zeros((len(X), 8), np.uint8)
+    wide = np.zeros((len(packed), 8), np.uint8)
     wide[:, 8 - packed.shape[1] :] = packed
     return wide.view(">u8")[:, 0].astype(np.uint64)
 

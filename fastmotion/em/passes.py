@@ -81,6 +81,8 @@ class GaussianPasses:
     memory : Memory, default=None
         Where the data lie, that of the host if None. On a CUDA device the object is good until the
         scope of its memory ends, in which it was made.
+    as_matrices : bool, default=False
+        Whether sums are about the means, and of all products of features, in any case.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class GaussianPasses:
         log_weights: NDArray | None = None,
         dtype: DTypeLike = np.float64,
         memory: Memory | None = None,
+        as_matrices: bool = False,
     ) -> None:
         self.gaussians = gaussians
         self._memory = memory_of(CPU) if memory is None else memory
@@ -97,7 +100,7 @@ class GaussianPasses:
         self._centre = _middle(gaussians.means, log_weights)
         reach = (np.abs(gaussians.means - self._centre) / gaussians.deviations()).max()
         is_matrix = gaussians.covariance_type in ("full", "tied")
-        self._is_full = is_matrix or reach > _DIAGONAL_REACH
+        self._is_full = is_matrix or as_matrices or reach > _DIAGONAL_REACH
         self._dtype = np.dtype(dtype)
         if reach > _FLOAT32_REACH or (is_matrix and _stretch(gaussians) > _FLOAT32_STRETCH):
             self._dtype = np.dtype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -10,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.core.compile import as_kernel_input
+from fastmotion.core.device import CPU, is_cuda_array
+from fastmotion.core.interop import summarise
+from fastmotion.core.memory import memory_of
 from fastmotion.core.parallel import thread_map
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
-from fastmotion.em.missing import MissingPasses, has_missing, pattern_order
+from fastmotion.em.missing import MissingPasses, feature_moments, has_missing, pattern_order
 from fastmotion.em.passes import GaussianPasses
+from fastmotion.em.seeding import assign
 
 __all__ = ["Rows", "Samples", "check_range", "is_in_range", "normalise"]
 
@@ -35,7 +40,7 @@ class Samples:
     X : ndarray of shape (n_samples, n_features)
         float32 or float64, C-contiguous; NaN where a value is missing, else finite.
     sample_weight : float64 ndarray of shape (n_samples,), default=None
-        Positive; None stands for ones.
+        Not negative; None stands for ones.
     n_jobs : int or None, default=None
         Threads.
 
@@ -45,7 +50,11 @@ class Samples:
         As given.
     is_complete : bool
         Whether nothing is missing.
+    memory : Memory
+        That of the host.
     """
+
+    memory = memory_of(CPU)
 
     def __init__(
         self, X: NDArray, sample_weight: NDArray | None = None, n_jobs: int | None = None
@@ -59,6 +68,13 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def weighted(self, sample_weight: NDArray[np.float64]) -> Samples:
+        """Return the samples with other weights."""
+        samples = copy(self)
+        samples.sample_weight = as_kernel_input(sample_weight)
+        vars(samples).pop("total_weight", None)
+        return samples
 
     @cached_property
     def is_known(self) -> NDArray[np.bool_]:
@@ -123,6 +139,96 @@ class Samples:
             passes.add_moments(self.X[self._rows(chunk)], shares, sums)
         return passes.moments(sums)
 
+    def empty_features(self) -> list[int]:
+        """Return the features without any value."""
+        return [] if self.is_complete else np.flatnonzero(np.isnan(self.X).all(0)).tolist()
+
+    def rows(self, rows: Rows) -> NDArray:
+        """Return some samples."""
+        return self.X[rows]
+
+    def feature_moments(self, n_samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return means and variances of what is observed of features, in at least some samples."""
+        # Where values are missing, some of the rows may lack all that others tell of a feature.
+        step = 1 + len(self) // n_samples if self.is_complete else 1
+        return feature_moments(self.X[::step])
+
+    def cluster_moments(self, gaussians: Gaussians, centres: NDArray) -> GaussianMoments:
+        """Return the moments where each sample belongs to the component of the nearest centre.
+
+        Parameters
+        ----------
+        gaussians : Gaussians
+            What the sums are taken about, and missing values are completed by.
+        centres : ndarray of shape (n_components, n_features)
+        """
+        labels = assign(self.X, centres, n_jobs=self.n_jobs)
+        return self.moments(gaussians, lambda rows: np.eye(len(centres))[labels[rows]])
+
+    def labels(self, gaussians: Gaussians, log_weights: NDArray) -> NDArray[np.int64]:
+        """Return the component of greatest density of each sample."""
+        labels = np.empty(len(self), np.int64)
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            labels[rows] = log_densities.argmax(1)
+
+        self.evaluate(gaussians, log_weights, keep)
+        return labels
+
+    def log_likelihoods(self, gaussians: Gaussians, log_weights: NDArray) -> NDArray:
+        """Return the log-likelihood of each sample, in the dtype of X."""
+        with np.errstate(over="ignore"):  # beyond the range of float32 a density is 0
+            scores = self._log_likelihoods(gaussians, log_weights)
+            return scores.astype(self.X.dtype, copy=False)
+
+    def _log_likelihoods(self, gaussians: Gaussians, log_weights: NDArray) -> NDArray[np.float64]:
+        scores = np.empty(len(self))
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            scores[rows] = normalise(log_densities)
+
+        self.evaluate(gaussians, log_weights, keep)
+        return scores
+
+    def log_likelihood(self, gaussians: Gaussians, log_weights: NDArray) -> float:
+        """Return the log-likelihood of all samples, with their weights."""
+        scores = self._log_likelihoods(gaussians, log_weights)
+        weight = self._all_weights()
+        counts = (weight > 0) & self.is_known
+        return float(np.dot(weight[counts], scores[counts]))
+
+    def probabilities(
+        self, gaussians: Gaussians, log_weights: NDArray, weights: NDArray
+    ) -> NDArray:
+        """Return the probability of each component for each sample, in the dtype of X.
+
+        It is that of ``weights`` where a sample has no density at all.
+        """
+        probabilities = np.empty((len(self), len(log_weights)), self.X.dtype)
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            is_nowhere = np.isneginf(normalise(log_densities))
+            log_densities[is_nowhere] = weights  # no component is nearer than another
+            probabilities[rows] = log_densities
+
+        self.evaluate(gaussians, log_weights, keep)
+        return probabilities
+
+    def doubt(self, gaussians: Gaussians, log_weights: NDArray) -> float:
+        """Return the entropy of the samples' components, in nats, summed with their weights."""
+        entropies = np.empty(len(self))
+
+        def keep(rows: Rows, log_densities: NDArray) -> None:
+            shares = log_densities.copy()
+            log_norms = normalise(shares)[:, None]
+            # A share of 0 adds nothing, though its logarithm is minus infinity.
+            logs = np.zeros_like(shares)
+            np.subtract(log_densities, log_norms, out=logs, where=shares > 0)
+            entropies[rows] = -(shares * logs).sum(1)
+
+        self.evaluate(gaussians, log_weights, keep)
+        return float(self._all_weights() @ entropies)
+
     def evaluate(
         self,
         gaussians: Gaussians,
@@ -159,6 +265,9 @@ class Samples:
     def _rows(self, chunk: slice) -> Rows:
         return chunk if self._order is None else self._order[chunk]
 
+    def _all_weights(self) -> NDArray[np.float64]:
+        return np.ones(len(self)) if self.sample_weight is None else self.sample_weight
+
     def _weight(self, chunk: slice) -> NDArray:
         if self.sample_weight is None:
             return np.ones(chunk.stop - chunk.start)
@@ -177,13 +286,16 @@ def normalise(log_densities: NDArray) -> NDArray:
     return log_norms
 
 
-def is_in_range(X: NDArray) -> bool:
-    """Return whether variances of the values that are not missing can be held in their dtype."""
-    low, high = _extremes(X)  # NaN, beyond nothing, if all are missing
+def is_in_range(X: Any) -> bool:
+    """Return whether variances of the values that are not missing can be held in their dtype.
+
+    X is an array on the host or a Numba device array.
+    """
+    low, high = _extremes(X)  # beyond nothing if all are missing
     return not max(-low, high) > _LARGEST[X.dtype]
 
 
-def check_range(X: NDArray) -> None:
+def check_range(X: Any) -> None:
     """Raise if variances of the values would leave the range of their dtype.
 
     Raises
@@ -199,5 +311,8 @@ def check_range(X: NDArray) -> None:
         )
 
 
-def _extremes(X: NDArray) -> tuple[float, float]:
+def _extremes(X: Any) -> tuple[float, float]:
+    if is_cuda_array(X):
+        found = summarise(X)
+        return found.smallest, found.largest
     return np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)

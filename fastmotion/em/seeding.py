@@ -1,7 +1,8 @@
 """Starting points of expectation-maximisation: k-means, and draws from the data.
 
 All of them see at most some ten thousand samples, whatever there are, so that the start costs less
-than the algorithm that it is for; and none holds an array of samples by components.
+than the algorithm that it is for; and none holds an array of samples by components. Of samples on a
+CUDA device those come to the host, where all is decided; the passes over them run on the device.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.core.device import thread_limit, worthwhile_threads
+from fastmotion.core.memory import Memory
 from fastmotion.core.parallel import thread_map
+from fastmotion.em.kernels import kernels_for
+from fastmotion.em.kernels.layout import HEAD
 from fastmotion.em.kernels.seeding import (
     BLOCK,
     add_members,
@@ -23,6 +27,7 @@ from fastmotion.em.kernels.seeding import (
     pack,
 )
 from fastmotion.em.missing import feature_moments, has_missing
+from fastmotion.em.rows import count_missing, memory_under, take_rows
 
 __all__ = [
     "KMeansResult",
@@ -66,6 +71,7 @@ def kmeans(
     max_iter: int = 30,
     tol: float = 1e-3,
     n_jobs: int | None = None,
+    memory: Memory | None = None,
 ) -> KMeansResult:
     """Find clusters by Lloyd's algorithm from k-means++ starts (Arthur and Vassilvitskii 2007).
 
@@ -76,7 +82,7 @@ def kmeans(
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features), float32 or float64
+    X : ndarray or Numba device array of shape (n_samples, n_features), float32 or float64
         C-contiguous; NaN where a value is missing, never infinite.
     n_clusters : int
     sample_weight : ndarray of shape (n_samples,), default=None
@@ -91,6 +97,8 @@ def kmeans(
         of the features.
     n_jobs : int or None, default=None
         Threads; they do not change the result.
+    memory : Memory, default=None
+        Of the device that computes distances; that of X if None.
 
     Returns
     -------
@@ -114,8 +122,10 @@ def kmeans(
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    points = _draw_points(X, n_clusters, sample_weight, random_state, n_jobs)
-    runs = [_run_lloyd(points, n_clusters, random_state, max_iter, tol) for _ in range(n_init)]
+    memory = memory_under(X) if memory is None else memory
+    with memory.scope():
+        points = _draw_points(X, n_clusters, sample_weight, random_state, n_jobs, memory)
+        runs = [_run_lloyd(points, n_clusters, random_state, max_iter, tol) for _ in range(n_init)]
     return min(runs, key=lambda run: run.inertia)
 
 
@@ -126,6 +136,7 @@ def kmeans_plusplus(
     sample_weight: NDArray | None = None,
     random_state: np.random.RandomState,
     n_jobs: int | None = None,
+    memory: Memory | None = None,
 ) -> NDArray[np.intp]:
     """Draw rows that lie far apart: greedy k-means++ (Arthur and Vassilvitskii 2007).
 
@@ -134,7 +145,7 @@ def kmeans_plusplus(
 
     Parameters
     ----------
-    X, n_clusters, sample_weight, random_state, n_jobs
+    X, n_clusters, sample_weight, random_state, n_jobs, memory
         As for `kmeans`.
 
     Returns
@@ -148,8 +159,10 @@ def kmeans_plusplus(
     ValueError
         As by `kmeans`.
     """
-    points = _draw_points(X, n_clusters, sample_weight, random_state, n_jobs)
-    return points.rows[_spread(points, n_clusters, random_state)]
+    memory = memory_under(X) if memory is None else memory
+    with memory.scope():
+        points = _draw_points(X, n_clusters, sample_weight, random_state, n_jobs, memory)
+        return points.rows[_spread(points, n_clusters, random_state)]
 
 
 def assign(X: NDArray, centres: NDArray, *, n_jobs: int | None = None) -> NDArray[np.int32]:
@@ -169,7 +182,7 @@ def assign(X: NDArray, centres: NDArray, *, n_jobs: int | None = None) -> NDArra
     -------
     ndarray of shape (n_samples,), int32
     """
-    frame = _Frame.around(centres, X)
+    frame = Frame.around(centres, X)
     local = frame.apply(centres)
     labels = np.empty(len(X), np.int32)
 
@@ -191,21 +204,23 @@ def random_rows(
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Where distances are measured from and in which unit, so that no square loses its digits."""
 
     shift: NDArray
     scale: np.floating
 
     @classmethod
-    def around(cls, points: NDArray, X: NDArray) -> _Frame:
+    def around(cls, points: NDArray, X: NDArray) -> Frame:
         """Return the frame in which the middle of X is the origin and no point more than 1 away.
 
         The middle is the lower median of some rows, and of the points where X has no values: unlike
         a mean, an outlier does not move it, which would cost all other samples their digits.
         """
         dtype = X.dtype
-        parts = [part[:: 1 + len(part) // _MIDDLE].astype(dtype) for part in (X, points)]
+        every = 1 + len(X) // _MIDDLE
+        some_rows = take_rows(X, slice(None, None, every))
+        parts = [some_rows, points[:: 1 + len(points) // _MIDDLE].astype(dtype)]
         some = np.sort(np.concatenate(parts), axis=0)
         n_known = np.count_nonzero(~np.isnan(some), axis=0)  # NaN is sorted last
         shift = some[(n_known - 1) // 2, np.arange(X.shape[1])]
@@ -247,8 +262,14 @@ class _Points:
         self, X: NDArray, weight: NDArray[np.float64], rows: NDArray[np.intp], n_jobs: int | None
     ) -> None:
         self.X, self.weight, self.rows, self.n_jobs = X, weight, rows, n_jobs
-        self.frame = _Frame.around(X, X)
+        self.frame = Frame.around(X, X)
         self._blocks = self.frame.pack(X)
+        self._distances = np.empty(len(X), X.dtype)
+
+    @property
+    def distances(self) -> NDArray:
+        """Squared distances to the nearest of the centres of the last `update`."""
+        return self._distances
 
     def __len__(self) -> int:
         return len(self.X)
@@ -274,18 +295,13 @@ class _Points:
 
         return np.sum(self._map(add, len(candidates)), axis=0)
 
-    def update(
-        self, centres: NDArray, distances: NDArray
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the sums and the weights of the clusters of given centres, in the frame.
-
-        `distances` are set to the squared distances to the nearest centre.
-        """
+    def update(self, centres: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the sums and the weights of the clusters of given centres, in the frame."""
 
         def collect(blocks: NDArray, rows: slice) -> tuple[NDArray, NDArray]:
             weight = self.weight[rows]
             labels = np.empty(len(weight), np.int32)
-            find_nearest(blocks, centres, False, labels, distances[rows])
+            find_nearest(blocks, centres, False, labels, self._distances[rows])
             sums, counts = np.zeros(centres.shape[::-1]), np.zeros(len(centres))
             add_members(blocks, weight, labels, sums, counts)
             return sums, counts
@@ -295,10 +311,9 @@ class _Points:
 
     def variance(self) -> float:
         """Return the mean variance of the features, in the frame."""
-        distances = np.empty(len(self), self.X.dtype)
-        sums, counts = self.update(np.zeros_like(self.X[:1]), distances)
-        self.update((sums / counts).astype(self.X.dtype), distances)
-        return float(self.weight @ distances / (counts[0] * self.X.shape[1]))
+        sums, counts = self.update(np.zeros_like(self.X[:1]))
+        self.update((sums / counts).astype(self.X.dtype))
+        return float(self.weight @ self.distances / (counts[0] * self.X.shape[1]))
 
     def _map(self, func: Callable[[NDArray, slice], Any], n_centres: int) -> list[Any]:
         """Call a function with the blocks and the rows of each chunk."""
@@ -312,32 +327,109 @@ class _Points:
         return _thread_map(call, chunks, self.n_jobs, work)
 
 
+class _DevicePoints(_Points):
+    """Points whose distances a CUDA device computes.
+
+    Parameters
+    ----------
+    X, weight, rows
+        As of `_Points`: on the host.
+    memory : Memory
+        In a scope that lasts as long as the points.
+    """
+
+    def __init__(
+        self,
+        X: NDArray,
+        weight: NDArray[np.float64],
+        rows: NDArray[np.intp],
+        memory: Memory,
+    ) -> None:
+        self.X, self.weight, self.rows = X, weight, rows
+        self.frame = Frame.around(X, X)
+        self._memory, self._kernels = memory, kernels_for(memory.device.kind)
+        self._local = self.frame.apply(X)
+        self._there = memory.put(self._local)
+        self._weight_there = memory.put(weight.astype(X.dtype))
+        self._distances = memory.empty(len(X), X.dtype)
+
+    @property
+    def distances(self) -> NDArray:
+        """Squared distances to the nearest of the centres of the last `update`."""
+        return self._memory.fetch(self._distances)
+
+    def local(self, points: NDArray[np.intp]) -> NDArray:
+        """Return some of the points, in the frame."""
+        return self._local[points]
+
+    def add_centres(
+        self, points: NDArray[np.intp], closest: NDArray, *, keep: bool
+    ) -> NDArray[np.float64]:
+        """Return the potential that each of some points would give as a further centre."""
+        with self._memory.scope():
+            log_p = self._memory.empty((len(points), len(self)), self.X.dtype)
+            frame = self._frame_of(self.local(points))
+            self._kernels.densities_diag(self._there, *frame, log_p)
+            near = np.minimum(-2 * self._memory.fetch(log_p), closest)
+        if keep:
+            closest[:] = near.min(axis=0)
+        return near @ self.weight
+
+    def update(self, centres: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the sums and the weights of the clusters of given centres, in the frame."""
+        kernels, memory = self._kernels, self._memory
+        n_padded, width = len(centres) + len(centres) % 2, -(-centres.shape[1] // 4) * 4
+
+        def choose(rows: slice, r: Any) -> None:
+            x, weight, near = (
+                kernels.part(array, rows)
+                for array in (self._there, self._weight_there, self._distances)
+            )
+            kernels.densities_diag(x, *frame, r)
+            kernels.take_largest(r, rows.stop - rows.start, weight, near)
+
+        with memory.scope():
+            frame = self._frame_of(centres)
+            means = memory.empty((len(centres), width), self.X.dtype)
+            sums = memory.zeros(HEAD + n_padded * (1 + 2 * width), np.float64)
+            kernels.add_moments_diag(self._there, choose, frame[0], means, sums)
+            found = memory.fetch(sums)[HEAD:]
+        first = found[n_padded : n_padded * (1 + width)].reshape(n_padded, width)
+        return first[: len(centres), : centres.shape[1]], found[: len(centres)]
+
+    def _frame_of(self, centres: NDArray) -> tuple[Any, ...]:
+        """Return components of which minus twice the log densities are squared distances."""
+        one, dtype = np.ones_like(centres), centres.dtype
+        arrays = np.zeros(centres.shape[1], dtype), centres, one, np.zeros(len(centres), dtype)
+        return tuple(map(self._memory.put, arrays))
+
+
 def _run_lloyd(
     points: _Points, n_clusters: int, random_state: np.random.RandomState, max_iter: int, tol: float
 ) -> KMeansResult:
     centres = points.local(_spread(points, n_clusters, random_state))
-    distances = np.empty(len(points), points.X.dtype)
     least_step = tol * points.variance()
     n_iter, step = 0, np.inf
     while n_iter < max_iter and step > least_step:
-        sums, counts = points.update(centres, distances)
+        sums, counts = points.update(centres)
         empty = counts == 0
         means = sums / np.where(empty, 1, counts)[:, None]
         moved = np.where(empty[:, None], centres, means).astype(centres.dtype)
-        _restart(points, moved, np.flatnonzero(empty), distances)
+        _restart(points, moved, np.flatnonzero(empty))
         step = float(((moved - centres) ** 2).sum())
         centres = moved
         n_iter += 1
-    points.update(centres, distances)
+    points.update(centres)
     scale = float(points.frame.scale)
-    inertia = float(points.weight @ distances) / scale / scale  # its square may overflow
+    inertia = float(points.weight @ points.distances) / scale / scale  # its square may overflow
     return KMeansResult(points.frame.restore(centres), inertia)
 
 
-def _restart(
-    points: _Points, centres: NDArray, empty: NDArray[np.intp], distances: NDArray
-) -> None:
+def _restart(points: _Points, centres: NDArray, empty: NDArray[np.intp]) -> None:
     """Move empty clusters to points far from all centres, the farthest first."""
+    if not len(empty):
+        return
+    distances = points.distances
     for cluster in empty:
         farthest = np.array([distances.argmax()])
         if not distances[farthest] > 0:
@@ -387,6 +479,7 @@ def _draw_points(
     sample_weight: NDArray | None,
     random_state: np.random.RandomState,
     n_jobs: int | None,
+    memory: Memory,
 ) -> _Points:
     """Draw the rows that clusters are sought among."""
 
@@ -395,20 +488,25 @@ def _draw_points(
         drawn, counts = _draw_rows(len(candidates), weight, n_clusters, random_state)
         return candidates[drawn], counts
 
+    def points_of(points: NDArray, counts: NDArray[np.float64], rows: NDArray[np.intp]) -> _Points:
+        _check_count(rows, n_clusters)
+        if memory.device.kind == "cuda":
+            return _DevicePoints(points, counts, rows, memory)
+        return _Points(points, counts, rows, n_jobs)
+
     if not has_missing(X):
         rows, counts = _draw_rows(len(X), sample_weight, n_clusters, random_state)
-        _check_count(rows, n_clusters)
-        return _Points(X if len(rows) == len(X) else X[rows], counts, rows, n_jobs)
-    n_missing = np.isnan(X).sum(axis=1)
+        chosen = slice(None) if len(rows) == len(X) else rows
+        return points_of(take_rows(X, chosen), counts, rows)
+    n_missing = count_missing(X)
     rows, counts = draw(np.flatnonzero(n_missing == 0))
-    points = X[rows]
+    points = take_rows(X, rows)
     if len(rows) < n_clusters or len(np.unique(points, axis=0)) < n_clusters:
         rows, counts = draw(np.flatnonzero(n_missing < X.shape[1]))
-        points = X[rows]
+        points = take_rows(X, rows)
         means, _ = feature_moments(points, counts)
         points = np.where(np.isnan(points), means, points).astype(X.dtype)
-    _check_count(rows, n_clusters)
-    return _Points(points, counts, rows, n_jobs)
+    return points_of(points, counts, rows)
 
 
 def _draw_rows(

@@ -15,8 +15,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmotion.core.device import Device, resolve_device
-from fastmotion.core.validation import Interval, Options, StrOptions, fit_context
+from fastmotion.core.device import Device, is_cuda_array, resolve_device
+from fastmotion.core.interop import like
+from fastmotion.core.memory import Memory, memory_of
+from fastmotion.core.validation import Interval, StrOptions, as_real_array, fit_context
+from fastmotion.em.device_input import check_device_features, host_weights
+from fastmotion.em.device_samples import (
+    AnySamples,
+    as_float64,
+    rows_of_weight,
+    samples_of,
+)
 from fastmotion.em.driver import EMRun, best_of
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.em.gaussians import (
@@ -35,7 +44,7 @@ from fastmotion.em.progress import (
     messages_shown,
     with_callbacks,
 )
-from fastmotion.em.samples import Rows, Samples, check_range, is_in_range, normalise
+from fastmotion.em.samples import check_range, is_in_range
 from fastmotion.linear._normal_equations import check_weight
 from fastmotion.mixture._model import (
     GivenStart,
@@ -112,8 +121,9 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     n_jobs : int or None, default=None
         Threads; they do not change results.
     device : str or None, default=None
-        Where to compute: "cpu", "auto", or None for the setting of `fastmotion.config_context`.
-        Mixtures run on the CPU in this version; "cuda" is an error that says so.
+        Where to compute: "cpu", "cuda", "cuda:1" and so on, "auto" to follow the data, or None for
+        the setting of `fastmotion.config_context`. Arrays that lie on a CUDA device are used there,
+        and results for samples are such arrays, too; attributes are on the host in any case.
 
     Attributes
     ----------
@@ -207,7 +217,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         "criterion": [StrOptions(set(CRITERIA))],
         "learning_decay": [Interval(Real, 0.5, 1.0, closed="right")],
         "n_jobs": [Integral, None],
-        "device": [str, Options(Device, {Device("cpu")}), None],
+        "device": [str, Device, None],
     }
 
     lower_bound_: float
@@ -289,7 +299,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         SingularCovarianceWarning
             A covariance was singular and has been widened.
         """
-        with unchanged_by_errors(self):
+        with unchanged_by_errors(self), self._memory(X).scope():
             self._fit(self._check_samples(X, sample_weight))
         return self
 
@@ -306,7 +316,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        with unchanged_by_errors(self):
+        with unchanged_by_errors(self), self._memory(X).scope():
             self._fit(self._check_samples(X, sample_weight))
         return self.predict(X)
 
@@ -330,7 +340,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
+        with unchanged_by_errors(self), self._memory(X).scope():
             if hasattr(self, "weights_"):
                 self._add_part(self._check_samples(X, sample_weight, reset=False))
             else:
@@ -392,9 +402,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        samples = self._check_query(X)
-        with np.errstate(over="ignore"):  # beyond the range of float32 a density is 0
-            return self._scores(samples).astype(samples.X.dtype, copy=False)
+        return self._evaluate(X, "log_likelihoods")
 
     def score(
         self, X: ArrayLike, y: object = None, *, sample_weight: ArrayLike | None = None
@@ -429,14 +437,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        samples = self._check_query(X)
-        labels = np.empty(len(samples), np.int64)
-
-        def keep(rows: Rows, log_densities: NDArray) -> None:
-            labels[rows] = log_densities.argmax(1)
-
-        self._evaluate(samples, keep)
-        return labels
+        return self._evaluate(X, "labels")
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the probability of each component for each sample.
@@ -450,16 +451,8 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_components)
         """
-        samples = self._check_query(X)
-        probabilities = np.empty((len(samples), len(self.weights_)), samples.X.dtype)
-
-        def keep(rows: Rows, log_densities: NDArray) -> None:
-            is_nowhere = np.isneginf(normalise(log_densities))
-            log_densities[is_nowhere] = self.weights_  # no component is nearer than another
-            probabilities[rows] = log_densities
-
-        self._evaluate(samples, keep)
-        return probabilities
+        check_is_fitted(self)
+        return self._evaluate(X, "probabilities", self.weights_)
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray, NDArray[np.int64]]:
         """Draw samples from the mixture.
@@ -566,24 +559,24 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     def _check_samples(
         self, X: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool = True
-    ) -> Samples:
+    ) -> AnySamples:
         """Return the samples that count, checked."""
-        self.device_ = self._check_device(X)
+        self.device_ = str(self._device(X))
         rows = self._check_features(X, reset=reset, ensure_min_samples=2 if reset else 1)
         check_range(rows)
         weight = None
         if sample_weight is not None:
-            weight = check_weight(sample_weight, len(rows), "sample_weight")
-            if not weight.all():
-                rows, weight = rows[weight > 0], weight[weight > 0]
-            if not len(rows):
+            weight = check_weight(host_weights(sample_weight), len(rows), "sample_weight")
+            if not weight.any():
                 raise ValueError("sample_weight must not be zero for all samples")
-        samples = Samples(rows, weight, self.n_jobs)
+            if not weight.all():
+                rows, weight = rows_of_weight(rows, weight), weight[weight > 0]
+        samples = samples_of(rows, weight, self.n_jobs, self._memory(X))
         if reset:
             self._check_enough(samples)
         return samples
 
-    def _check_enough(self, samples: Samples) -> None:
+    def _check_enough(self, samples: AnySamples) -> None:
         n_samples = samples.n_known
         n_components = self.n_components if isinstance(self.n_components, Integral) else 1
         if n_samples == 0:
@@ -593,28 +586,31 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 "Expected n_samples >= n_components but got "
                 f"n_components = {n_components}, n_samples = {n_samples}"
             )
-        if not samples.is_complete:
-            empty = np.flatnonzero(np.isnan(samples.X).all(0))
-            if len(empty):
-                raise ValueError(
-                    f"features {empty.tolist()} of X have no value at all; leave them out"
-                )
+        empty = samples.empty_features()
+        if empty:
+            raise ValueError(f"features {empty} of X have no value at all; leave them out")
 
-    def _check_device(self, X: ArrayLike) -> str:
-        device = resolve_device(self.device, X)
-        if device.kind == "cuda":
-            raise RuntimeError("mixtures run on the CPU in this version; pass device='cpu'")
-        return str(device)
+    def _device(self, X: ArrayLike) -> Device:
+        return resolve_device(self.device, X)
 
-    def _check_query(self, X: ArrayLike) -> Samples:
-        check_is_fitted(self)
-        self._check_device(X)
+    def _memory(self, X: ArrayLike) -> Memory:
+        return memory_of(self._device(X))
+
+    def _check_query(self, X: ArrayLike, weight: NDArray | None = None) -> AnySamples:
+        """Return samples to evaluate the mixture at, in a scope of the device's memory."""
         rows = self._check_features(X, reset=False)
-        if not is_in_range(rows):
-            rows = rows.astype(np.float64)  # whose squares may overflow: densities are 0 there
-        return Samples(rows, n_jobs=self.n_jobs)
+        if not is_in_range(rows):  # their squares may overflow: densities are 0 there
+            rows = as_float64(rows)
+        return samples_of(rows, weight, self.n_jobs, self._memory(X), again=False)
 
-    def _check_features(self, X: ArrayLike, **settings: Any) -> NDArray:
+    def _check_features(self, X: ArrayLike, **settings: Any) -> Any:
+        device = self._device(X)
+        if device.kind == "cuda" and is_cuda_array(X):
+            return check_device_features(
+                self, X, device, allow_nan=self._allows_missing, **settings
+            )
+        if is_cuda_array(X):
+            as_real_array(X, "X")  # an error that tells what to do
         return validate_data(
             self, X, dtype=[np.float64, np.float32], order="C",
             ensure_all_finite="allow-nan" if self._allows_missing else True, **settings,
@@ -624,7 +620,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _allows_missing(self) -> bool:
         return self.n_components != "auto"
 
-    def _fit(self, samples: Samples) -> None:
+    def _fit(self, samples: AnySamples) -> None:
         goes_on = self.warm_start and hasattr(self, "converged_")
         for name in ("criterion_path_", "candidates_"):
             if hasattr(self, name):
@@ -642,7 +638,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         if not run.converged and self.max_iter > 0:
             warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=5)
 
-    def _add_part(self, samples: Samples) -> None:
+    def _add_part(self, samples: AnySamples) -> None:
         self._check_goes_on(samples)
         if not samples.total_weight:  # nothing is known of them
             return
@@ -662,7 +658,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             what = "all components" if is_tied else f"components {sorted(rescued)}"
             warnings.warn(_RESCUED.format(what), SingularCovarianceWarning, stacklevel=6)
 
-    def _starter(self, samples: Samples, goes_on: bool) -> Callable[[], Mixture]:
+    def _starter(self, samples: AnySamples, goes_on: bool) -> Callable[[], Mixture]:
         """Return what makes a mixture to start from."""
         if goes_on:
             self._check_goes_on(samples)
@@ -689,7 +685,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
         return start
 
-    def _check_goes_on(self, samples: Samples) -> None:
+    def _check_goes_on(self, samples: AnySamples) -> None:
         is_known = isinstance(self.n_components, Integral)
         n_components = int(self.n_components) if is_known else self.n_components_
         shape = (n_components, samples.X.shape[1])
@@ -702,7 +698,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
                 "fit and warm_start=False"
             )
 
-    def _select(self, samples: Samples) -> EMRun:
+    def _select(self, samples: AnySamples) -> EMRun:
         """Return the mixture selected, with its moments from a single E-step."""
         given = [name for name in ("weights", "means", "precisions") if self._given(name)]
         if given:
@@ -728,7 +724,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def _given(self, name: str) -> bool:
         return getattr(self, f"{name}_init") is not None
 
-    def _run(self, samples: Samples, starter: Callable[[], Mixture], goes_on: bool) -> EMRun:
+    def _run(self, samples: AnySamples, starter: Callable[[], Mixture], goes_on: bool) -> EMRun:
         n_starts = 1 if goes_on else self.n_init
         models: list[MixtureModel] = []
 
@@ -772,9 +768,14 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         )
         return Mixture(np.asarray(self.weights_, np.float64), gaussians)
 
-    def _evaluate(self, samples: Samples, keep: Callable[[Rows, NDArray], None]) -> None:
+    def _evaluate(self, X: ArrayLike, what: str, *args: Any) -> Any:
+        """Return what samples tell of themselves under the mixture, where X lies."""
+        check_is_fitted(self)
         mixture = self._mixture()
-        samples.evaluate(mixture.gaussians, mixture.log_weights, keep)
+        with self._memory(X).scope():
+            samples = self._check_query(X)
+            found = getattr(samples, what)(mixture.gaussians, mixture.log_weights, *args)
+            return like(found, X)
 
     def _draw(self, component: int, n_samples: int, generator: np.random.RandomState) -> NDArray:
         """Draw from a component, by the draws that scikit-learn makes."""
@@ -821,25 +822,19 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Return the log-likelihood of samples and the weight of those that are known."""
-        samples = self._check_query(X)
-        weight = np.ones(len(samples))
-        if sample_weight is not None:
-            weight = check_weight(sample_weight, len(samples), "sample_weight")
-        weight = np.where(samples.is_known, weight, 0)
-        counts = weight > 0
-        if not counts.any():
-            raise ValueError("nothing is known of any sample of positive weight")
-        scores = self._scores(samples)[counts]
-        return float(np.dot(weight[counts], scores)), float(weight.sum())
-
-    def _scores(self, samples: Samples) -> NDArray:
-        scores = np.empty(len(samples))
-
-        def keep(rows: Rows, log_densities: NDArray) -> None:
-            scores[rows] = normalise(log_densities)
-
-        self._evaluate(samples, keep)
-        return scores
+        check_is_fitted(self)
+        mixture = self._mixture()
+        with self._memory(X).scope():
+            samples = self._check_query(X)
+            weight = np.ones(len(samples))
+            if sample_weight is not None:
+                weight = check_weight(host_weights(sample_weight), len(samples), "sample_weight")
+            weight = np.where(samples.is_known, weight, 0)
+            if not weight.any():
+                raise ValueError("nothing is known of any sample of positive weight")
+            samples = samples.weighted(weight)
+            total = samples.log_likelihood(mixture.gaussians, mixture.log_weights)
+        return total, float(weight.sum())
 
     def _n_parameters(self) -> int:
         """Return the number of free parameters."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.validation import as_real_array
+from fastmotion.em.device_samples import AnySamples
 from fastmotion.em.gaussians import (
     GaussianMoments,
     Gaussians,
@@ -17,9 +18,8 @@ from fastmotion.em.gaussians import (
     maximise,
     padded_counts,
 )
-from fastmotion.em.missing import feature_moments
-from fastmotion.em.samples import Rows, Samples
-from fastmotion.em.seeding import assign, kmeans, kmeans_plusplus, random_rows
+from fastmotion.em.samples import Rows
+from fastmotion.em.seeding import kmeans, kmeans_plusplus, random_rows
 
 __all__ = ["GivenStart", "Mixture", "MixtureModel", "maximise_mixture", "start_mixture"]
 
@@ -53,13 +53,13 @@ class MixtureModel:
 
     Parameters
     ----------
-    samples : Samples
+    samples : Samples or DeviceSamples
     mixture : Mixture
         Where to start.
     reg_covar : float
     """
 
-    def __init__(self, samples: Samples, mixture: Mixture, reg_covar: float) -> None:
+    def __init__(self, samples: AnySamples, mixture: Mixture, reg_covar: float) -> None:
         self.samples = samples
         self.mixture = mixture
         self.reg_covar = reg_covar
@@ -141,7 +141,7 @@ class GivenStart:
 
 
 def start_mixture(
-    samples: Samples,
+    samples: AnySamples,
     n_components: int,
     *,
     covariance_type: str,
@@ -153,7 +153,7 @@ def start_mixture(
 
     Parameters
     ----------
-    samples : Samples
+    samples : Samples or DeviceSamples
     n_components : int
     covariance_type : {"full", "tied", "diag", "spherical"}
     reg_covar : float
@@ -161,35 +161,33 @@ def start_mixture(
         How responsibilities are assigned; for the last two of a single sample each.
     random_state : numpy.random.RandomState
     """
-    X = samples.X
-    settings: dict[str, Any] = {"sample_weight": samples.sample_weight, "n_jobs": samples.n_jobs}
-    # Where values are missing, some of the rows may lack all that others tell of a feature.
-    step = 1 + len(X) // _SPREAD_SAMPLES if samples.is_complete else 1
-    means, variances = feature_moments(X[::step])
+    dtype, n_features = samples.X.dtype, samples.X.shape[1]
+    settings: dict[str, Any] = {
+        "sample_weight": samples.sample_weight,
+        "n_jobs": samples.n_jobs,
+        "memory": samples.memory,
+    }
+    means, variances = samples.feature_moments(_SPREAD_SAMPLES)
     variances = np.where(variances > 0, variances, 1)
     if init_params == "kmeans":
-        centres = kmeans(X, n_components, random_state=random_state, **settings).centres
-        labels = assign(X, centres, n_jobs=samples.n_jobs)
+        centres = kmeans(samples.X, n_components, random_state=random_state, **settings).centres
         reference = _rough_gaussians(centres, variances, covariance_type)
-        moments = samples.moments(reference, _one_hot(labels, n_components))
+        moments = samples.cluster_moments(reference, centres)
     elif init_params == "random":
         centres = np.tile(means, (n_components, 1))
         reference = _rough_gaussians(centres, variances, covariance_type)
-        moments = samples.moments(reference, _random_shares(n_components, X.dtype, random_state))
+        moments = samples.moments(reference, _random_shares(n_components, dtype, random_state))
     else:
         if init_params == "k-means++":
-            rows = kmeans_plusplus(X, n_components, random_state=random_state, **settings)
+            rows = kmeans_plusplus(samples.X, n_components, random_state=random_state, **settings)
         else:
-            rows = random_rows(len(X), n_components, random_state)
-        moments = GaussianMoments.empty(n_components, X.shape[1], covariance_type)
+            rows = random_rows(len(samples), n_components, random_state)
+        chosen = samples.rows(rows)
+        moments = GaussianMoments.empty(n_components, n_features, covariance_type)
         moments.counts[:] = samples.total_weight / samples.n_known
-        moments.means[:] = np.where(np.isnan(X[rows]), means, X[rows])
+        moments.means[:] = np.where(np.isnan(chosen), means, chosen)
     weights = padded_counts(moments.counts) / samples.total_weight
     return Mixture(weights, maximise(moments, covariance_type, reg_covar))
-
-
-def _one_hot(labels: NDArray, n_components: int) -> Callable[[Rows], NDArray]:
-    return lambda rows: np.eye(n_components)[labels[rows]]
 
 
 def _random_shares(

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, multigammaln
 
+from fastmotion.em.device_samples import AnySamples
 from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
-from fastmotion.em.samples import Rows, Samples, normalise
 from fastmotion.mixture._model import Mixture
 from fastmotion.mixture._search import Candidate
 
@@ -22,7 +22,7 @@ def criterion_of(
     name: str,
     candidate: Candidate,
     mixture: Mixture,
-    samples: Samples,
+    samples: AnySamples,
     spread: NDArray,
 ) -> float:
     """Return a criterion, on the scale of the deviance: minus twice the log-likelihood.
@@ -33,7 +33,7 @@ def criterion_of(
     candidate : Candidate
     mixture : Mixture
         The same in the place of the samples.
-    samples : Samples
+    samples : Samples or DeviceSamples
         With weights.
     spread : ndarray of shape (n_features, n_features)
         Covariance of all samples, positive definite.
@@ -41,34 +41,17 @@ def criterion_of(
     if name == "evidence":
         covariance_type = mixture.gaussians.covariance_type
         known = _evidence(candidate, samples, spread, covariance_type)
-        return -2 * (known + _doubt(mixture, samples))
+        return -2 * (known + samples.doubt(mixture.gaussians, mixture.log_weights))
     deviance = -2 * candidate.log_likelihood
     n_parameters = candidate.n_components - 1 + mixture.gaussians.n_parameters
     if name == "aic":
         return deviance + 2 * n_parameters
     bic = deviance + n_parameters * math.log(samples.total_weight)
-    return bic + 2 * _doubt(mixture, samples) if name == "icl" else bic
-
-
-def _doubt(mixture: Mixture, samples: Samples) -> float:
-    """Return the entropy of the samples' components, in nats, summed over samples."""
-    entropies = np.empty(len(samples))
-
-    def keep(rows: Rows, log_densities: NDArray) -> None:
-        shares = log_densities.copy()
-        log_norms = normalise(shares)[:, None]
-        # A share of 0 adds nothing, though its logarithm is minus infinity.
-        logs = np.zeros_like(shares)
-        np.subtract(log_densities, log_norms, out=logs, where=shares > 0)
-        entropies[rows] = -(shares * logs).sum(1)
-
-    samples.evaluate(mixture.gaussians, mixture.log_weights, keep)
-    assert samples.sample_weight is not None
-    return float(samples.sample_weight @ entropies)
+    return bic + 2 * samples.doubt(mixture.gaussians, mixture.log_weights) if name == "icl" else bic
 
 
 def _evidence(
-    candidate: Candidate, samples: Samples, spread: NDArray, covariance_type: str
+    candidate: Candidate, samples: AnySamples, spread: NDArray, covariance_type: str
 ) -> float:
     """Return the log probability of samples whose components are known, parameters integrated out.
 

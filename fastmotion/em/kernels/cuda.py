@@ -11,19 +11,31 @@ its responsibilities, some five times.
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastmotion.core.device import Device, device_index
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import Memory, memory_of
 from fastmotion.em.kernels.cuda_densities import densities_diag, densities_full, transpose
+from fastmotion.em.kernels.cuda_missing import (
+    PART,
+    add_incomplete_moments,
+    distances_observed,
+    n_parts,
+    pack_missing,
+    scratch_of,
+    set_incomplete_densities,
+    sum_features,
+    take_rows,
+)
 from fastmotion.em.kernels.cuda_moments import CHUNK, merge, moments_diag, moments_full, n_chunks
 from fastmotion.em.kernels.cuda_rows import (
     add_entropies,
     find_largest,
     log_norms,
     posteriors,
+    scale,
     take_largest,
     weigh,
 )
@@ -31,20 +43,36 @@ from fastmotion.em.kernels.layout import HEAD
 
 __all__ = [
     "CHUNK",
+    "HEAD",
+    "PART",
+    "Incomplete",
     "add_entropies",
     "add_moments_diag",
     "add_moments_full",
+    "add_moments_missing",
+    "densities_diag",
     "density_blocks_diag",
     "density_blocks_full",
+    "density_blocks_missing",
+    "distances_observed",
     "find_largest",
     "log_densities_diag",
     "log_densities_full",
+    "log_densities_missing",
     "log_norms",
     "merge",
+    "n_chunks",
+    "none_of",
+    "pack_missing",
+    "part",
     "posteriors",
+    "scale",
     "statistics_diag",
     "statistics_full",
+    "statistics_missing",
+    "sum_features",
     "take_largest",
+    "take_rows",
     "transpose",
     "weigh",
 ]
@@ -54,10 +82,24 @@ _MOST_BYTES = 2**26
 _SHARE_OF_MEMORY = 0.25
 _ADVICE = "lower n_components, or use covariance_type='diag'"
 
+# What to do with a block of rows and their densities or responsibilities.
+_Find = Callable[[slice, Any], None]
+_Add = Callable[[slice, Any, Any], None]
 
-def memory_at(array: Any) -> Any:
-    """Return the memory that a device array lies in."""
-    return memory_of(Device("cuda", device_index(array)))
+
+class Incomplete(NamedTuple):
+    """Which rows have missing values, and components that tell of their observed parts.
+
+    All are device arrays. ``order`` are the rows, taken in parts of PART rows and sorted in each by
+    what they miss; ``starts``, of shape (n_parts + 1,), is where in it each part begins. The others
+    are as of `fastmotion.em.kernels.missing.log_densities_of_patterns`.
+    """
+
+    order: Any
+    starts: Any
+    means: Any
+    covariances: Any
+    constants: Any
 
 
 @cache
@@ -70,39 +112,72 @@ def _zeros(n: int, dtype: np.dtype) -> np.ndarray:
     return np.zeros(n, dtype)
 
 
-def none_of(memory: Any, dtype: Any) -> Any:
+def none_of(memory: Memory, dtype: Any) -> Any:
     """Return a device array without elements, which stands for one that is not given."""
     return memory.constant(_empty(np.dtype(dtype)))
 
 
-def blocks(X: Any, chunk_bytes: int) -> Iterator[slice]:
+def part(array: Any, rows: slice) -> Any:
+    """Return some rows, without a new view where they are all; what has no elements stays so."""
+    return array if len(array) in (0, rows.stop - rows.start) else array[rows]
+
+
+def _memory_of(array: Any) -> Memory:
+    return memory_of(Device("cuda", device_index(array)))
+
+
+def _blocks(X: Any, chunk_bytes: int) -> Iterator[slice]:
     """Return the blocks of samples that scratch, of so many bytes for a chunk, has room for."""
-    room = min(_MOST_BYTES, memory_at(X).budget(_SHARE_OF_MEMORY))
+    room = min(_MOST_BYTES, _memory_of(X).budget(_SHARE_OF_MEMORY))
     size = max(1, room // chunk_bytes) * CHUNK
     for start in range(0, len(X), size):
         yield slice(start, min(start + size, len(X)))
 
 
-def _part(array: Any, rows: slice) -> Any:
-    """Return some rows, without a new view where they are all."""
-    return array if len(array) in (0, rows.stop - rows.start) else array[rows]
-
-
-def _density_blocks(
-    X: Any,
-    n_components: int,
-    dtype: np.dtype,
-    write: Callable[[Any, Any], None],
-    sum_bytes: int = 0,
+def _responsibilities(
+    X: Any, n_components: int, dtype: np.dtype, find: _Find, more_bytes: int = 0
 ) -> Iterator[tuple[slice, Any]]:
-    """Return blocks of rows and their log densities, in scratch that the next block takes over."""
-    memory = memory_at(X)
+    """Yield blocks of rows, and scratch for each that ``find`` has set.
+
+    ``more_bytes`` is what else a chunk takes.
+    """
     scratch = None
-    for rows in blocks(X, CHUNK * n_components * dtype.itemsize + sum_bytes):
+    for rows in _blocks(X, CHUNK * n_components * dtype.itemsize + more_bytes):
         if scratch is None:  # the first block is the largest
-            scratch = memory.empty((n_components, rows.stop - rows.start), dtype)
-        write(_part(X, rows), scratch)
+            scratch = _memory_of(X).empty((n_components, rows.stop - rows.start), dtype)
+        find(rows, scratch)
         yield rows, scratch
+
+
+def _finder_full(X: Any, centre: Any, means: Any, factors: Any, constants: Any) -> _Find:
+    def find(rows: slice, log_p: Any) -> None:
+        densities_full(part(X, rows), centre, means, factors, constants, log_p)
+
+    return find
+
+
+def _finder_diag(X: Any, centre: Any, means: Any, factors: Any, constants: Any) -> _Find:
+    def find(rows: slice, log_p: Any) -> None:
+        densities_diag(part(X, rows), centre, means, factors, constants, log_p)
+
+    return find
+
+
+def _adder_full(X: Any, centre: Any, means: Any) -> _Add:
+    def add(rows: slice, r: Any, partial: Any) -> None:
+        moments_full(part(X, rows), centre, means, r, partial)
+
+    return add
+
+
+def _adder_diag(X: Any, centre: Any, means: Any) -> _Add:
+    n_components, width = means.shape
+    zeros = _memory_of(X).constant(_zeros(-(-width // 4) * 4, means.dtype))
+
+    def add(rows: slice, r: Any, partial: Any) -> None:
+        moments_diag(part(X, rows), centre, zeros, n_components, r, partial)
+
+    return add
 
 
 def density_blocks_full(X, centre, means, factors, constants):
@@ -120,18 +195,14 @@ def density_blocks_full(X, centre, means, factors, constants):
     log_p : device array of shape (n_components, at least the number of rows)
         May be changed; good until the next block is asked for.
     """
-    return _density_blocks(
-        X, len(constants), means.dtype,
-        lambda x, log_p: densities_full(x, centre, means, factors, constants, log_p),
-    )  # fmt: skip
+    find = _finder_full(X, centre, means, factors, constants)
+    return _responsibilities(X, len(means), means.dtype, find)
 
 
 def density_blocks_diag(X, centre, scaled_means, inverse_deviations, constants):
     """As `density_blocks_full`, for independent features."""
-    return _density_blocks(
-        X, len(constants), scaled_means.dtype,
-        lambda x, p: densities_diag(x, centre, scaled_means, inverse_deviations, constants, p),
-    )  # fmt: skip
+    find = _finder_diag(X, centre, scaled_means, inverse_deviations, constants)
+    return _responsibilities(X, len(scaled_means), scaled_means.dtype, find)
 
 
 def log_densities_full(X, centre, means, factors, constants, out):
@@ -144,12 +215,11 @@ def log_densities_diag(X, centre, scaled_means, inverse_deviations, constants, o
     _store(X, density_blocks_diag(X, centre, scaled_means, inverse_deviations, constants), out)
 
 
-def _store(X, found, out):
-    memory = memory_at(X)
-    everywhere = none_of(memory, np.int64)
+def _store(X: Any, found: Iterator[tuple[slice, Any]], out: Any) -> None:
+    memory = _memory_of(X)
     with memory.scope(_ADVICE):
         for rows, log_p in found:
-            transpose(log_p, rows.stop - rows.start, everywhere, _part(out, rows))
+            transpose(log_p, rows.stop - rows.start, part(out, rows))
 
 
 def statistics_full(X, sample_weight, centre, means, factors, constants, sums):
@@ -165,45 +235,31 @@ def statistics_full(X, sample_weight, centre, means, factors, constants, sums):
     sums : float64 device array
         As `fastmotion.em.kernels.layout` has them; added to.
     """
-
-    def find(x, log_p):
-        densities_full(x, centre, means, factors, constants, log_p)
-
-    def add(x, r, partial):
-        moments_full(x, centre, means, r, partial)
-
-    _add_statistics(X, sample_weight, len(constants), means.dtype, find, add, sums)
+    find = _finder_full(X, centre, means, factors, constants)
+    _add_statistics(X, sample_weight, means, find, _adder_full(X, centre, means), sums)
 
 
 def statistics_diag(X, sample_weight, centre, scaled_means, inverse_deviations, constants, sums):
     """As `statistics_full`, for independent features; sums are about the centre."""
-    zeros = _zeros_for(X, scaled_means)
-
-    def find(x, log_p):
-        densities_diag(x, centre, scaled_means, inverse_deviations, constants, log_p)
-
-    def add(x, r, partial):
-        moments_diag(x, centre, zeros, len(constants), r, partial)
-
-    _add_statistics(X, sample_weight, len(constants), scaled_means.dtype, find, add, sums)
+    find = _finder_diag(X, centre, scaled_means, inverse_deviations, constants)
+    add = _adder_diag(X, centre, scaled_means)
+    _add_statistics(X, sample_weight, scaled_means, find, add, sums)
 
 
-def _zeros_for(X, means):
-    return memory_at(X).constant(_zeros(means.shape[1], means.dtype))
-
-
-def _add_statistics(X, sample_weight, n_components, dtype, find, add, sums):
-    memory = memory_at(X)
+def _add_statistics(
+    X: Any, sample_weight: Any, means: Any, find: _Find, add: _Add, sums: Any, more_bytes: int = 0
+) -> None:
+    memory, dtype = _memory_of(X), means.dtype
+    more_bytes += sums.size * dtype.itemsize
+    partial = None
     with memory.scope(_ADVICE):
-        partial = None
-        sum_bytes = sums.size * dtype.itemsize
-        for rows, r in _density_blocks(X, n_components, dtype, find, sum_bytes):
+        for rows, r in _responsibilities(X, len(means), dtype, find, more_bytes):
             n = rows.stop - rows.start
             if partial is None:
                 partial = memory.empty((n_chunks(n), sums.size), dtype)
-            weigh(r, n, _part(sample_weight, rows), partial)
-            add(_part(X, rows), r, partial)
-            merge(partial, n, sums, 0)
+            weigh(r, n, part(sample_weight, rows), partial)
+            add(rows, r, partial)
+            merge(partial, n_chunks(n), sums, 0)
 
 
 def add_moments_full(X, responsibilities, centre, means, sums):
@@ -220,38 +276,100 @@ def add_moments_full(X, responsibilities, centre, means, sums):
     sums : float64 device array
         Added to, but for the log-likelihood.
     """
-
-    def add(x, r, partial):
-        moments_full(x, centre, means, r, partial)
-
-    _add_moments(X, responsibilities, means, add, sums)
+    _add_moments(X, responsibilities, means, _adder_full(X, centre, means), sums)
 
 
 def add_moments_diag(X, responsibilities, centre, scaled_means, sums):
     """As `add_moments_full`, for independent features; sums are about the centre."""
-    zeros = _zeros_for(X, scaled_means)
-
-    def add(x, r, partial):
-        moments_diag(x, centre, zeros, len(scaled_means), r, partial)
-
-    _add_moments(X, responsibilities, scaled_means, add, sums)
+    _add_moments(X, responsibilities, scaled_means, _adder_diag(X, centre, scaled_means), sums)
 
 
-def _add_moments(X, responsibilities, means, add, sums):
-    memory = memory_at(X)
-    n_components, dtype = len(means), means.dtype
-    chunk_bytes = (CHUNK * n_components + sums.size) * dtype.itemsize
-    r = None
+def _add_moments(
+    X: Any, responsibilities: Any, means: Any, add: _Add, sums: Any, more_bytes: int = 0
+) -> None:
+    def load(rows: slice, r: Any) -> None:
+        transpose(part(responsibilities, rows), len(means), r)
+
+    memory, dtype = _memory_of(X), means.dtype
+    more_bytes += sums.size * dtype.itemsize
+    find = responsibilities if callable(responsibilities) else load
+    partial = None
     with memory.scope(_ADVICE):
-        everywhere = none_of(memory, np.int64)
-        for rows in blocks(X, chunk_bytes):
-            n = rows.stop - rows.start
-            if r is None:  # the first block is the largest
-                r = memory.empty((n_components, n), dtype)
-                partial = memory.empty((n_chunks(n), sums.size), dtype)
-            if callable(responsibilities):
-                responsibilities(rows, r)
-            else:
-                transpose(_part(responsibilities, rows), n_components, everywhere, r)
-            add(_part(X, rows), r, partial)
+        for rows, r in _responsibilities(X, len(means), dtype, find, more_bytes):
+            n = n_chunks(rows.stop - rows.start)
+            if partial is None:
+                partial = memory.empty((n, sums.size), dtype)
+            add(rows, r, partial)
             merge(partial, n, sums, HEAD)
+
+
+def density_blocks_missing(X, incomplete, centre, means, factors, constants):
+    """As `density_blocks_full`, for rows with missing values: an `Incomplete` tells of those."""
+    find = _finder_missing(X, incomplete, centre, means, factors, constants)
+    more_bytes = _incomplete_bytes(means)
+    return _responsibilities(X, len(means), means.dtype, find, more_bytes)
+
+
+def log_densities_missing(X, incomplete, centre, means, factors, constants, out):
+    """As `log_densities_full`, for rows with missing values: an `Incomplete` tells of those."""
+    found = density_blocks_missing(X, incomplete, centre, means, factors, constants)
+    _store(X, found, out)
+
+
+def statistics_missing(X, sample_weight, incomplete, centre, means, factors, constants, sums):
+    """As `statistics_full`, for rows with missing values: an `Incomplete` tells of those."""
+    find = _finder_missing(X, incomplete, centre, means, factors, constants)
+    add = _adder_missing(X, incomplete, centre, means, sums)
+    _add_statistics(X, sample_weight, means, find, add, sums, _incomplete_bytes(means))
+
+
+def add_moments_missing(X, responsibilities, incomplete, centre, means, sums):
+    """As `add_moments_full`, for rows with missing values: an `Incomplete` tells of those."""
+    add = _adder_missing(X, incomplete, centre, means, sums)
+    _add_moments(X, responsibilities, means, add, sums, _incomplete_bytes(means))
+
+
+def _incomplete_bytes(means: Any) -> int:
+    """Return what a chunk of rows takes beside its responsibilities."""
+    n_components, width = means.shape
+    kept = width * (width + 3) + 1 + width * (width + 1)
+    return CHUNK // PART * n_components * kept * np.dtype(np.float64).itemsize
+
+
+def _finder_missing(
+    X: Any, incomplete: Incomplete, centre: Any, means: Any, factors: Any, constants: Any
+) -> _Find:
+    memory = _memory_of(X)
+    of_complete = _finder_full(X, centre, means, factors, constants)
+
+    def find(rows: slice, log_p: Any) -> None:
+        of_complete(rows, log_p)
+        with memory.scope():
+            scratch = scratch_of(memory, rows.stop - rows.start, *incomplete.means.shape)
+            set_incomplete_densities(part(X, rows), rows.start, *incomplete, scratch, log_p)
+
+    return find
+
+
+def _adder_missing(X: Any, incomplete: Incomplete, centre: Any, means: Any, sums: Any) -> _Add:
+    memory = _memory_of(X)
+    n_components, width = means.shape
+    of_complete = _adder_full(X, centre, means)
+    n_padded = n_components + n_components % 2
+    places = (0, n_padded, n_padded * (1 + width))
+
+    def add(rows: slice, r: Any, partial: Any) -> None:
+        n = n_parts(rows.stop - rows.start)
+        with memory.scope():
+            scratch = scratch_of(memory, rows.stop - rows.start, *incomplete.means.shape)
+            found = [
+                memory.zeros((n, n_components, *(width,) * power), np.float64) for power in range(3)
+            ]
+            add_incomplete_moments(part(X, rows), rows.start, *incomplete[:-1], scratch, r, found)
+            for array, place in zip(found, places):
+                size = array.size // n
+                begin = HEAD + place
+                merge(array.reshape(n, size), n, sums[begin : begin + size], 0)
+        of_complete(rows, r, partial)
+
+    return add

@@ -90,7 +90,11 @@ _FULL = [
 ]
 
 
-@cuda_kernel(signatures=tuple(_FULL))
+@cuda_kernel(
+    signatures=tuple(_FULL),
+    max_registers=128,  # two blocks on a multiprocessor
+    spills="in float64, bounds of the outer loops; the products stay in registers",
+)
 def _write_densities_full(X, n, centre, means, factors, constants, log_p):
     """Write the log densities of a tile of samples under components of any covariance.
 
@@ -111,9 +115,7 @@ def _write_densities_full(X, n, centre, means, factors, constants, log_p):
     member = warp // n_warps
     own_row = (warp % n_warps) * ROWS
     n_tiles = (width + _FEATURES - 1) // _FEATURES
-    if n_tiles == 1:
-        _load_tile(X, n, centre, first_sample, 0, x)
-        cuda.syncthreads()
+    is_loaded = False
     for first in range(cuda.blockIdx.y * n_together, n_components, cuda.gridDim.y * n_together):
         k = first + member
         is_used = member < n_together and k < n_components
@@ -125,10 +127,11 @@ def _write_densities_full(X, n, centre, means, factors, constants, log_p):
                 y[i] = 0
             for column_tile in range(row_tile + 1):
                 first_feature = column_tile * _FEATURES
-                if n_tiles > 1:
+                if not is_loaded:
                     cuda.syncthreads()
                     _load_tile(X, n, centre, first_sample, first_feature, x)
                     cuda.syncthreads()
+                    is_loaded = n_tiles == 1
                 if is_used and row < width:
                     n_columns = min(row + ROWS - first_feature, _FEATURES)
                     _add_whitened(x, lane, means[k], factors[k], row, first_feature, n_columns, y)
@@ -155,7 +158,7 @@ _DIAG = [
 ]
 
 
-@cuda_kernel(signatures=tuple(_DIAG))
+@cuda_kernel(signatures=tuple(_DIAG), max_registers=128)
 def _write_densities_diag(X, n, centre, scaled_means, inverse_deviations, constants, log_p):
     """Write the log densities of a tile of samples under components of independent features."""
     x = cuda.shared.array((_FEATURES, _PADDED), scaled_means.dtype)
@@ -164,20 +167,18 @@ def _write_densities_diag(X, n, centre, scaled_means, inverse_deviations, consta
     first_sample = cuda.blockIdx.x * _SAMPLES
     n_features = X.shape[1]
     n_components = len(constants)
-    is_one_tile = n_features <= _FEATURES
-    if is_one_tile:
-        _load_tile(X, n, centre, first_sample, 0, x)
-        cuda.syncthreads()
+    is_loaded = False
     n_together = WARPS * PAIR
     for first in range(cuda.blockIdx.y * n_together, n_components, cuda.gridDim.y * n_together):
         k0 = first + cuda.threadIdx.y * PAIR
         for i in range(_SQUARES):
             squares[i] = 0
         for first_feature in range(0, n_features, _FEATURES):
-            if not is_one_tile:
+            if not is_loaded:
                 cuda.syncthreads()
                 _load_tile(X, n, centre, first_sample, first_feature, x)
                 cuda.syncthreads()
+                is_loaded = n_features <= _FEATURES
             for j in range(min(n_features - first_feature, _FEATURES)):
                 for t in range(PAIR):
                     k = min(k0 + t, n_components - 1)  # a warp to spare repeats the last one
@@ -225,14 +226,14 @@ def _grid(n_samples, n_turns):
 
 
 _TRANSPOSED = [
-    void(source[:, ::1], int64, int64[::1], target[:, ::1])
+    void(source[:, ::1], int64, target[:, ::1])
     for source in (float32, float64)
     for target in (float32, float64)
 ]
 
 
 @cuda_kernel(signatures=tuple(_TRANSPOSED))
-def _transpose_to_rows(source, n, places, out):
+def _transpose_to_rows(source, n, out):
     tile = cuda.shared.array((_TURN, _TURN_PADDED), out.dtype)
     lane = cuda.threadIdx.x
     n_rows = source.shape[0]
@@ -246,20 +247,17 @@ def _transpose_to_rows(source, n, places, out):
     for j in range(cuda.threadIdx.y, _TURN, WARPS):
         column = first_column + j
         if first_row + lane < n_rows and column < n:
-            place = column if places.size == 0 else places[column]
-            out[place, first_row + lane] = tile[lane, j]
+            out[column, first_row + lane] = tile[lane, j]
 
 
-def transpose(source, n, places, out):
-    """Copy the first n columns of a device array to the rows of another, in its dtype.
+def transpose(source, n, out):
+    """Copy the first n columns of a device array to the first rows of another, in its dtype.
 
     Parameters
     ----------
     source : device array of shape (m, at least n)
     n : int
-    places : int64 device array of shape (n,) or (0,)
-        Rows of ``out`` that they are written to; the first n if empty.
-    out : device array of shape (any, at least m)
+    out : device array of shape (at least n, at least m)
     """
     grid = max(1, -(-n // _TURN) * -(-source.shape[0] // _TURN))
-    _transpose_to_rows[grid, (LANES, WARPS)](source, n, places, out)
+    _transpose_to_rows[grid, (LANES, WARPS)](source, n, out)

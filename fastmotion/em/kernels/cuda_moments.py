@@ -69,6 +69,8 @@ def _load_features(X, centre, mean, is_square, first_feature, n_rows, start, n, 
     while s < n:
         feature = first_feature + j
         value = X[start + s, feature] - centre[feature] - mean[feature]
+        if value != value:
+            value = tile.dtype.type(0)  # of an incomplete row, whose weight is 0 here
         tile[j * stride + s] = value * value if is_square else value
         s += down
         j += along
@@ -129,7 +131,7 @@ _FULL = [
 ]
 
 
-@cuda_kernel(signatures=tuple(_FULL))
+@cuda_kernel(signatures=tuple(_FULL), max_registers=128)
 def _sum_full(X, n, centre, means, r, partial):
     """Sum the moments about the means over a chunk, for a component and a tile of its matrix."""
     tiles = cuda.shared.array(_TWO_TILES, means.dtype)
@@ -196,7 +198,7 @@ _DIAG = [
 ]
 
 
-@cuda_kernel(signatures=tuple(_DIAG))
+@cuda_kernel(signatures=tuple(_DIAG), max_registers=128)
 def _sum_diag(X, n, centre, zeros, n_components, r, partial):
     """Sum features, or their squares, about the centre over a chunk, for a tile of components.
 
@@ -254,13 +256,12 @@ def _sum_diag(X, n, centre, zeros, n_components, r, partial):
 @cuda_kernel(
     signatures=tuple(void(work[:, ::1], int64, float64[::1], int64) for work in (float32, float64))
 )
-def _merge(partial, n_chunks, sums, first):
-    """Add the sums of chunks, one after the other, from a first one of the sums on."""
+def _merge(partial, n, sums, first):
     i = first + cuda.grid(1)
     if i < sums.size:
         total = sums[i]
-        for chunk in range(n_chunks):
-            total += partial[chunk, i]
+        for row in range(n):
+            total += partial[row, i]
         sums[i] = total
 
 
@@ -290,17 +291,17 @@ def moments_diag(X, centre, zeros, n_components, r, partial):
     _sum_diag[grid, _THREADS](X, len(X), centre, zeros, n_components, r, partial)
 
 
-def merge(partial, n_samples, sums, first):
-    """Add the sums of the chunks of so many samples, in order, to those from a first one on.
+def merge(partial, n, sums, first):
+    """Add the first n rows of a device array, in order, to sums from a first one on.
 
     Parameters
     ----------
-    partial : device array of shape (at least n_chunks, n_sums)
-    n_samples : int
+    partial : device array of shape (at least n, n_sums)
+    n : int
     sums : float64 device array of shape (n_sums,)
     first : int
     """
-    _merge[launch_shape((sums.size - first,))](partial, n_chunks(n_samples), sums, first)
+    _merge[launch_shape((sums.size - first,))](partial, n, sums, first)
 
 
 def n_chunks(n_samples):

@@ -15,7 +15,15 @@ from fastmotion.core.kernels.cuda import block_sum
 from fastmotion.em.kernels.cuda_moments import CHUNK
 from fastmotion.em.kernels.layout import HEAD
 
-__all__ = ["add_entropies", "find_largest", "log_norms", "posteriors", "take_largest", "weigh"]
+__all__ = [
+    "add_entropies",
+    "find_largest",
+    "log_norms",
+    "posteriors",
+    "scale",
+    "take_largest",
+    "weigh",
+]
 
 _THREADS = block_size(256, 8)
 # Samples of a block: the sums of a chunk's blocks are the first HEAD of the chunk's sums.
@@ -131,42 +139,40 @@ def add_entropies(log_p, n, weights, partial):
     _add_entropies[_blocks(n), _THREADS](log_p, n, weights, partial)
 
 
-@cuda_kernel(signatures=tuple(void(work[:, ::1], int64, int64[::1], int64[::1]) for work in _WORK))
-def _find_largest(log_p, n, places, labels):
+@cuda_kernel(signatures=tuple(void(work[:, ::1], int64, int64[::1]) for work in _WORK))
+def _find_largest(log_p, n, labels):
     s = cuda.grid(1)
     if s < n:
-        labels[s if places.size == 0 else places[s]] = _largest(log_p, s)
+        labels[s] = _largest(log_p, s)
 
 
-def find_largest(log_p, n, places, labels):
+def find_largest(log_p, n, labels):
     """Set the component of greatest density of each sample.
 
     Parameters
     ----------
     log_p : device array of shape (n_components, at least n)
     n : int
-    places : int64 device array of shape (n,) or (0,)
-        Where in ``labels`` they are written; to the first n if empty.
-    labels : int64 device array
+    labels : int64 device array of shape (n,)
     """
-    _find_largest[launch_shape((n,))](log_p, n, places, labels)
+    _find_largest[launch_shape((n,))](log_p, n, labels)
 
 
 @cuda_kernel(
     signatures=tuple(
-        void(work[:, ::1], int64, int64[::1], out[::1])
+        void(work[:, ::1], int64, out[::1])
         for work, out in ((float32, float32), (float64, float32), (float64, float64))
     )
 )
-def _log_norms(log_p, n, places, out):
+def _log_norms(log_p, n, out):
     s = cuda.grid(1)
     if s < n:
-        out[s if places.size == 0 else places[s]] = _log_norm(log_p, s)
+        out[s] = _log_norm(log_p, s)
 
 
-def log_norms(log_p, n, places, out):
+def log_norms(log_p, n, out):
     """Set the log-likelihood of each sample; arguments as of `find_largest`."""
-    _log_norms[launch_shape((n,))](log_p, n, places, out)
+    _log_norms[launch_shape((n,))](log_p, n, out)
 
 
 @cuda_kernel(signatures=tuple(void(work[:, ::1], int64, work[::1]) for work in _WORK))
@@ -184,6 +190,25 @@ def posteriors(log_p, n, shares):
     ``shares`` are those of a sample of no density, to which no component is nearer than another.
     """
     _posteriors[launch_shape((n,))](log_p, n, shares)
+
+
+@cuda_kernel(
+    signatures=tuple(
+        void(work[:, ::1], int64, data[::1])
+        for work, data in ((float32, float32), (float64, float32), (float64, float64))
+    )
+)
+def _scale(r, n, weights):
+    s = cuda.grid(1)
+    if s < n:
+        for k in range(r.shape[0]):
+            r[k, s] *= weights[s]
+
+
+def scale(r, n, weights):
+    """Multiply the responsibilities of each sample, in place, by its weight, if there are any."""
+    if weights.size:
+        _scale[launch_shape((n,))](r, n, weights)
 
 
 @cuda_kernel(

@@ -1,4 +1,4 @@
-"""Rows with missing values on the CPU, where few rows miss the same features.
+"""Rows with missing values, where few rows miss the same features: functions, and CPU kernels.
 
 Rows are sorted by what they miss; each such pattern has its own factors of the covariances. What
 is done here for one row after the other, `fastmotion.em.passes` does side by side for many.
@@ -16,7 +16,7 @@ from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 
 
 @cpu_function
-def _sort_features(x, index):
+def sort_features(x, index):
     """Set `index` to the observed features and then the missing ones; return how many are."""
     n_observed = 0
     for j in range(len(x)):
@@ -32,7 +32,7 @@ def _sort_features(x, index):
 
 
 @cpu_function
-def _factorise(lower, covariance, index, n_observed):
+def factorise_observed(lower, covariance, index, n_observed):
     """Set `lower` to L with L Lᵀ the covariance of the observed features, and below it L⁻¹ Σ_om.
 
     Row i below belongs to missing feature i, in the order of `index`. Reciprocals stand in for the
@@ -52,7 +52,7 @@ def _factorise(lower, covariance, index, n_observed):
 
 
 @cpu_function
-def _whiten(z, x, mean, lower, index, n_observed):
+def whiten(z, x, mean, lower, index, n_observed):
     """Set `z` to L⁻¹ (x - mean) of the observed features."""
     for i in range(n_observed):
         value = x[index[i]] - mean[index[i]]
@@ -62,7 +62,25 @@ def _whiten(z, x, mean, lower, index, n_observed):
 
 
 @cpu_function
-def _complete(d, z, x, mean, lower, index, n_observed):
+def constant_of(constant, lower, n_observed):
+    """Return what the log density of the observed part is at its mean."""
+    constant -= n_observed * HALF_LOG_2_PI
+    for i in range(n_observed):
+        constant += math.log(lower[i, i])
+    return constant
+
+
+@cpu_function
+def half_square(z, n):
+    """Return half the square of the length of n numbers."""
+    square = 0.0
+    for i in range(n):
+        square += z[i] * z[i]
+    return 0.5 * square
+
+
+@cpu_function
+def complete(d, z, x, mean, lower, index, n_observed):
     """Set `d` to the expected deviations from the mean, in the order of `index`."""
     for i in range(n_observed):
         d[i] = x[index[i]] - mean[index[i]]
@@ -74,7 +92,7 @@ def _complete(d, z, x, mean, lower, index, n_observed):
 
 
 @cpu_function
-def _add_products(second, first, d, weight, index):
+def add_products(second, first, d, weight, index):
     """Add a weighted row and the lower triangle of its products."""
     for i in range(len(index)):
         scaled = weight * d[i]
@@ -84,7 +102,7 @@ def _add_products(second, first, d, weight, index):
 
 
 @cpu_function
-def _add_spread(second, covariance, lower, weight, index, n_observed):
+def add_spread(second, covariance, lower, weight, index, n_observed):
     """Add the weighted lower triangle of the covariance given the observed features."""
     for i in range(n_observed, len(index)):
         for j in range(n_observed, i + 1):
@@ -115,18 +133,13 @@ def log_densities_of_patterns(X, starts, means, covariances, constants, out):
     lower = np.empty((n_features, n_features))
     z = np.empty(n_features)
     for pattern in range(len(starts) - 1):
-        n_observed = _sort_features(X[starts[pattern]], index)
+        n_observed = sort_features(X[starts[pattern]], index)
         for k in range(n_components):
-            _factorise(lower, covariances[k], index, n_observed)
-            constant = constants[k] - n_observed * HALF_LOG_2_PI
-            for i in range(n_observed):
-                constant += math.log(lower[i, i])
+            factorise_observed(lower, covariances[k], index, n_observed)
+            constant = constant_of(constants[k], lower, n_observed)
             for row in range(starts[pattern], starts[pattern + 1]):
-                _whiten(z, X[row], means[k], lower, index, n_observed)
-                square = 0.0
-                for i in range(n_observed):
-                    square += z[i] * z[i]
-                out[row, k] = constant - 0.5 * square
+                whiten(z, X[row], means[k], lower, index, n_observed)
+                out[row, k] = constant - half_square(z, n_observed)
 
 
 @cpu_kernel(fastmath="contract")
@@ -151,15 +164,15 @@ def add_moments_of_patterns(X, starts, means, covariances, weights, counts, firs
     z = np.empty(n_features)
     d = np.empty(n_features)
     for pattern in range(len(starts) - 1):
-        n_observed = _sort_features(X[starts[pattern]], index)
+        n_observed = sort_features(X[starts[pattern]], index)
         for k in range(n_components):
-            _factorise(lower, covariances[k], index, n_observed)
+            factorise_observed(lower, covariances[k], index, n_observed)
             total = 0.0
             for row in range(starts[pattern], starts[pattern + 1]):
                 weight = weights[row, k]
                 total += weight
-                _whiten(z, X[row], means[k], lower, index, n_observed)
-                _complete(d, z, X[row], means[k], lower, index, n_observed)
-                _add_products(second[k], first[k], d, weight, index)
+                whiten(z, X[row], means[k], lower, index, n_observed)
+                complete(d, z, X[row], means[k], lower, index, n_observed)
+                add_products(second[k], first[k], d, weight, index)
             counts[k] += total
-            _add_spread(second[k], covariances[k], lower, total, index, n_observed)
+            add_spread(second[k], covariances[k], lower, total, index, n_observed)
