@@ -29,6 +29,8 @@ from fastmotion.flow.kernels.cuda_planes import (
     median,
     memory_around,
     pair_up,
+    pixel,
+    place,
     resample,
     split,
     warp,
@@ -105,6 +107,10 @@ SCRATCH_PER_PIXEL = 4 * max(N_SYSTEM, 2 * N_EQUATIONS)
 # Pixels that a block of threads needs to differentiate its own.
 _TILE = (BLOCK_HEIGHT + 2 * PAD, BLOCK_WIDTH + 2 * PAD)
 
+# The edges on either side of a block's pixels, and above and below them.
+_EDGES_ACROSS = (BLOCK_HEIGHT, BLOCK_WIDTH + 1)
+_EDGES_DOWN = (BLOCK_HEIGHT + 1, BLOCK_WIDTH)
+
 _SYSTEM = float32[:, :, :, :, ::1]
 _VARIATIONAL = types.NamedUniTuple(
     float32, len(VariationalFunctional._fields), VariationalFunctional
@@ -121,9 +127,10 @@ def _load_tiles(frame0, frame1, left, top):
     mean = cuda.shared.array(_TILE, np.float32)
     difference = cuda.shared.array(_TILE, np.float32)
     height, width = frame0.shape
-    for i in range(cuda.threadIdx.y, _TILE[0], cuda.blockDim.y):
+    own_j, own_i = place()
+    for i in range(own_i, _TILE[0], BLOCK_HEIGHT):
         y = min(max(top + i - PAD, 0), height - 1)
-        for j in range(cuda.threadIdx.x, _TILE[1], cuda.blockDim.x):
+        for j in range(own_j, _TILE[1], BLOCK_WIDTH):
             x = min(max(left + j - PAD, 0), width - 1)
             mean[i, j], difference[i, j] = mean_and_step(frame0[y, x], frame1[y, x])
     cuda.syncthreads()
@@ -215,13 +222,16 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
     # A half-sweep spreads what a band does not know of its neighbours by one row.
     for first, stop, begin, end in _bands(height, n_bands, len(factors)):
         begin -= begin % 2  # a pixel has the same colour in all bands
-        shape = end - begin + 2, width + 2
+        n_rows, n_columns = end - begin + 2, (width + 3) // 2
         with memory.scope():
-            system = memory.empty((n, N_SYSTEM, 2, shape[0], (shape[1] + 1) // 2))
-            _set_up_system[layers(n, shape)](frame0, warped, base, flow, system, functional, begin)
+            system = memory.empty((n, N_SYSTEM, 2, n_rows, n_columns))
+            _set_up_system[layers(n, (n_rows, width + 2))](
+                frame0, warped, base, flow, system, functional, begin
+            )
             relax_colour = _relax_colour[layers(n, (end - begin, width // 2 + 1))]
+            flat = system.reshape(n, N_SYSTEM, 2 * n_rows * n_columns)
             for half_sweep, factor in enumerate(factors):
-                relax_colour(system, width, half_sweep % 2, factor)
+                relax_colour(flat, n_rows, n_columns, width, half_sweep % 2, factor)
             store_flow = _store_flow[layers(n, (stop - first, width))]
             store_flow(system, base, out, max_update, begin, first, stop)
 
@@ -246,12 +256,13 @@ def _relaxation_factors(omega, n):
 @cuda_kernel(signatures=(void(PLANES, PLANES, FIELDS, FIELDS, _SYSTEM, _VARIATIONAL, int64),))
 def _set_up_system(frames0, all_warped, bases, flows, systems, functional, begin):
     """Write the unknowns and equations of a band's pixels, and zeros around them."""
-    column, row = cuda.grid(2)
-    layer = cuda.blockIdx.z
-    frame0, warped = frames0[layer], all_warped[layer]
-    left = cuda.blockIdx.x * cuda.blockDim.x - 1
-    top = begin + cuda.blockIdx.y * cuda.blockDim.y - 1
-    mean, difference = _load_tiles(frame0, warped, left, top)
+    column, row, layer = pixel()
+    j, i = place()
+    x = column - 1
+    y = begin + row - 1
+    frame0, warped, base, flow = frames0[layer], all_warped[layer], bases[layer], flows[layer]
+    mean, difference = _load_tiles(frame0, warped, x - j, y - i)
+    across, down = _load_edges(frame0, flow, x - j, y - i, functional)
     system = systems[layer]
     height, width = frame0.shape
     last_row = system.shape[2] - 1
@@ -263,17 +274,11 @@ def _set_up_system(frames0, all_warped, bases, flows, systems, functional, begin
         for plane in range(N_SYSTEM):
             system[plane, colour, row, k] = ZERO
         return
-    x = column - 1
-    y = begin + row - 1
-    i = cuda.threadIdx.y + PAD
-    j = cuda.threadIdx.x + PAD
-    base, flow = bases[layer], flows[layer]
+    w_right = across[i, j + 1]
+    w_below = down[i + 1, j]
+    w = across[i, j] + w_right + down[i, j] + w_below
+    i, j = i + PAD, j + PAD
     a11, a12, a22, b1, b2 = _data_equations(mean, difference, i, j, base, flow, y, x, functional)
-    w_left = _smoothness(frame0, flow, y, x, y, x - 1, functional) if x > 0 else ZERO
-    w_above = _smoothness(frame0, flow, y, x, y - 1, x, functional) if y > 0 else ZERO
-    w_right = _smoothness(frame0, flow, y, x, y, x + 1, functional) if x < width - 1 else ZERO
-    w_below = _smoothness(frame0, flow, y, x, y + 1, x, functional) if y < height - 1 else ZERO
-    w = w_left + w_right + w_above + w_below
     i11, i12, i22 = inverse_2x2(a11, a12, a22, w)
     system[U, colour, row, k] = flow[0, y, x]
     system[V, colour, row, k] = flow[1, y, x]
@@ -333,8 +338,34 @@ def _gradient_equations(derivatives, u0, v0, du, dv, inside, functional):
 
 
 @cuda_function
-def _smoothness(image, flow, y, x, y_next, x_next, functional):
+def _load_edges(image, flow, left, top, functional):
+    """Return the weights of the edges at a block's pixels, of which (left, top) is the first.
+
+    The edge to the left of the block's pixel [i, j] stands at [i, j] of the first array, that above
+    it at [i, j] of the second one. Edges that leave the image weigh nothing.
+    """
+    across = cuda.shared.array(_EDGES_ACROSS, np.float32)
+    down = cuda.shared.array(_EDGES_DOWN, np.float32)
+    own_j, own_i = place()
+    first = own_i * BLOCK_WIDTH + own_j
+    for k in range(first, BLOCK_HEIGHT * (BLOCK_WIDTH + 1), BLOCK_HEIGHT * BLOCK_WIDTH):
+        i, j = k // (BLOCK_WIDTH + 1), k % (BLOCK_WIDTH + 1)
+        y, x = top + i, left + j
+        across[i, j] = _edge(image, flow, y, x - 1, y, x, functional)
+    for k in range(first, (BLOCK_HEIGHT + 1) * BLOCK_WIDTH, BLOCK_HEIGHT * BLOCK_WIDTH):
+        i, j = k // BLOCK_WIDTH, k % BLOCK_WIDTH
+        y, x = top + i, left + j
+        down[i, j] = _edge(image, flow, y - 1, x, y, x, functional)
+    cuda.syncthreads()
+    return across, down
+
+
+@cuda_function
+def _edge(image, flow, y, x, y_next, x_next, functional):
     """Return the weight of the edge between two pixels."""
+    height, width = image.shape
+    if y < 0 or x < 0 or y_next >= height or x_next >= width:
+        return ZERO
     du = flow[0, y_next, x_next] - flow[0, y, x]
     dv = flow[1, y_next, x_next] - flow[1, y, x]
     weight = penalty_weight(
@@ -344,62 +375,50 @@ def _smoothness(image, flow, y, x, y_next, x_next, functional):
     return weight * edge_weight(step, functional.smoothness, functional.edge)
 
 
-@cuda_kernel(signatures=(void(_SYSTEM, int64, int64, float32),))
-def _relax_colour(systems, width, colour, factor):
-    """Over-relax the pixels of one colour in place; their neighbours are of the other colour."""
-    k, row = cuda.grid(2)
+@cuda_kernel(signatures=(void(PLANES, int64, int64, int64, int64, float32),))
+def _relax_colour(systems, n_rows, n_columns, width, colour, factor):
+    """Over-relax the pixels of one colour in place; their neighbours are of the other colour.
+
+    The systems' planes are flat here, both colours in one, and places in them without a sign: this
+    kernel runs most often, and with five indices to each number would compute little else.
+    """
+    k, row, layer = pixel()
     row += 1
-    system = systems[cuda.blockIdx.z]
-    column = 2 * k + (row + colour) % 2
-    if row > system.shape[2] - 2 or column == 0 or column > width:
+    shift = (row + colour) & 1
+    column = 2 * k + shift
+    if row > n_rows - 2 or column == 0 or column > width:
         return
-    other = 1 - colour
-    left = (column - 1) // 2
-    right = (column + 1) // 2
-    w_left = system[W_RIGHT, other, row, left]
-    w_right = system[W_RIGHT, colour, row, k]
-    w_above = system[W_BELOW, other, row - 1, k]
-    w_below = system[W_BELOW, colour, row, k]
+    here = np.uint32((colour * n_rows + row) * n_columns + k)
+    opposite = ((1 - colour) * n_rows + row) * n_columns + k
+    left = np.uint32(opposite + shift - 1)
+    right = np.uint32(opposite + shift)
+    above = np.uint32(opposite - n_columns)
+    below = np.uint32(opposite + n_columns)
+    system = systems[layer]
+    w_left = system[W_RIGHT, left]
+    w_right = system[W_RIGHT, here]
+    w_above = system[W_BELOW, above]
+    w_below = system[W_BELOW, here]
     s = pull(
-        system[SYSTEM_B1, colour, row, k],
-        w_left,
-        w_right,
-        w_above,
-        w_below,
-        system[U, other, row, left],
-        system[U, other, row, right],
-        system[U, other, row - 1, k],
-        system[U, other, row + 1, k],
-    )
+        system[SYSTEM_B1, here], w_left, w_right, w_above, w_below,
+        system[U, left], system[U, right], system[U, above], system[U, below],
+    )  # fmt: skip
     t = pull(
-        system[SYSTEM_B2, colour, row, k],
-        w_left,
-        w_right,
-        w_above,
-        w_below,
-        system[V, other, row, left],
-        system[V, other, row, right],
-        system[V, other, row - 1, k],
-        system[V, other, row + 1, k],
-    )
-    system[U, colour, row, k], system[V, colour, row, k] = relax_pixel(
-        system[U, colour, row, k],
-        system[V, colour, row, k],
-        system[I11, colour, row, k],
-        system[I12, colour, row, k],
-        system[I22, colour, row, k],
-        s,
-        t,
-        factor,
-    )
+        system[SYSTEM_B2, here], w_left, w_right, w_above, w_below,
+        system[V, left], system[V, right], system[V, above], system[V, below],
+    )  # fmt: skip
+    system[U, here], system[V, here] = relax_pixel(
+        system[U, here], system[V, here],
+        system[I11, here], system[I12, here], system[I22, here],
+        s, t, factor,
+    )  # fmt: skip
 
 
 @cuda_kernel(signatures=(void(_SYSTEM, FIELDS, FIELDS, float32, int64, int64, int64),))
 def _store_flow(systems, base, out, max_update, begin, first, stop):
     """Write the unknowns, limited to within ``max_update`` of the base, to rows of a flow."""
-    x, y = cuda.grid(2)
+    x, y, layer = pixel()
     y += first
-    layer = cuda.blockIdx.z
     if y < stop and x < out.shape[3]:
         row = y - begin + 1
         colour = (row + x + 1) % 2
@@ -447,12 +466,10 @@ def _write_products(frame0, warped, flow, products, functional, begin):
 
     A residual far above epsilon counts less (Charbonnier).
     """
-    x, row = cuda.grid(2)
+    x, row, layer = pixel()
     y = begin + row
-    layer = cuda.blockIdx.z
-    left = cuda.blockIdx.x * cuda.blockDim.x
-    top = begin + cuda.blockIdx.y * cuda.blockDim.y
-    mean, difference = _load_tiles(frame0[layer], warped[layer], left, top)
+    j, i = place()
+    mean, difference = _load_tiles(frame0[layer], warped[layer], x - j, y - i)
     height, width = frame0.shape[1:]
     if row >= products.shape[2] or x >= width:
         return
@@ -462,8 +479,7 @@ def _write_products(frame0, warped, flow, products, functional, begin):
         np.float32(width),
         np.float32(height),
     )
-    i = cuda.threadIdx.y + PAD
-    j = cuda.threadIdx.x + PAD
+    i, j = i + PAD, j + PAD
     gx, gy, gt = _first_derivatives(mean, difference, i, j)
     weight = inside * robust_weight(gt * gt, functional.epsilon2)
     equations = _normal_equations(weight, gx, gy, gt)
@@ -479,49 +495,48 @@ def _write_products(frame0, warped, flow, products, functional, begin):
 @cuda_kernel(signatures=(void(FIELDS, ROW, FIELDS),))
 def _sum_along(products, window, sums):
     """Write the windows' sums along rows; pixels outside the image count nothing."""
-    x, y = cuda.grid(2)
-    layer = cuda.blockIdx.z
-    width = products.shape[3]
-    if y >= products.shape[2] or x >= width:
+    x, y, layer = pixel()
+    if y >= products.shape[2] or x >= products.shape[3]:
         return
-    for plane in range(N_EQUATIONS):
-        total = window[0] * products[layer, plane, y, x]
-        for k in range(1, window.size):
-            if x - k >= 0:
-                total += window[k] * products[layer, plane, y, x - k]
-            if x + k < width:
-                total += window[k] * products[layer, plane, y, x + k]
-        sums[layer, plane, y, x] = total
+    radius = window.size - 1
+    a11, a12, a22, b1, b2 = ZERO, ZERO, ZERO, ZERO, ZERO
+    for column in range(max(x - radius, 0), min(x + radius + 1, products.shape[3])):
+        weight = window[abs(column - x)]
+        a11 += weight * products[layer, A11, y, column]
+        a12 += weight * products[layer, A12, y, column]
+        a22 += weight * products[layer, A22, y, column]
+        b1 += weight * products[layer, B1, y, column]
+        b2 += weight * products[layer, B2, y, column]
+    sums[layer, A11, y, x] = a11
+    sums[layer, A12, y, x] = a12
+    sums[layer, A22, y, x] = a22
+    sums[layer, B1, y, x] = b1
+    sums[layer, B2, y, x] = b2
 
 
 @cuda_function
-def _sum_across(sums, plane, row, x, window):
-    """Return a window's sum across rows; pixels outside the image count nothing."""
-    height = sums.shape[1]
-    total = window[0] * sums[plane, row, x]
-    for k in range(1, window.size):
-        if row - k >= 0:
-            total += window[k] * sums[plane, row - k, x]
-        if row + k < height:
-            total += window[k] * sums[plane, row + k, x]
-    return total
+def _sums_across(sums, layer, y, x, window):
+    """Return a window's sums across rows; pixels outside the image count nothing."""
+    radius = window.size - 1
+    a11, a12, a22, b1, b2 = ZERO, ZERO, ZERO, ZERO, ZERO
+    for row in range(max(y - radius, 0), min(y + radius + 1, sums.shape[2])):
+        weight = window[abs(row - y)]
+        a11 += weight * sums[layer, A11, row, x]
+        a12 += weight * sums[layer, A12, row, x]
+        a22 += weight * sums[layer, A22, row, x]
+        b1 += weight * sums[layer, B1, row, x]
+        b2 += weight * sums[layer, B2, row, x]
+    return a11, a12, a22, b1, b2
 
 
 @cuda_kernel(signatures=(void(FIELDS, ROW, FIELDS, FIELDS, PLANES, _WINDOW, int64, int64, int64),))
-def _solve(all_sums, window, flow, out, confidence, functional, begin, first, stop):
+def _solve(sums, window, flow, out, confidence, functional, begin, first, stop):
     """Write the flow that solves each window's equations and, unless empty, the confidence."""
-    x, y = cuda.grid(2)
+    x, y, layer = pixel()
     y += first
-    layer = cuda.blockIdx.z
     if y >= stop or x >= out.shape[3]:
         return
-    sums = all_sums[layer]
-    row = y - begin
-    a11 = _sum_across(sums, A11, row, x, window)
-    a12 = _sum_across(sums, A12, row, x, window)
-    a22 = _sum_across(sums, A22, row, x, window)
-    b1 = _sum_across(sums, B1, row, x, window)
-    b2 = _sum_across(sums, B2, row, x, window)
+    a11, a12, a22, b1, b2 = _sums_across(sums, layer, y - begin, x, window)
     du, dv = window_update(a11, a12, a22, b1, b2, functional.regularization, functional.max_update)
     out[layer, 0, y, x] = flow[layer, 0, y, x] + du
     out[layer, 1, y, x] = flow[layer, 1, y, x] + dv

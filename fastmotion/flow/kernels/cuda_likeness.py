@@ -13,6 +13,7 @@ from fastmotion.flow.kernels.cuda_planes import (
     FIELDS,
     PLANES,
     layers,
+    pixel,
 )
 from fastmotion.flow.kernels.sampling import (
     BISECTIONS,
@@ -43,8 +44,7 @@ def reliability(frame0, warped, flow, out):
 
 @cuda_kernel(signatures=(void(PLANES, PLANES, FIELDS, PLANES),))
 def _reliability(frame0, warped, flow, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     height, width = out.shape[1:]
     if y >= height or x >= width:
         return
@@ -83,8 +83,7 @@ def _weighted_median(frame0, reliability, flow, out, n_bisections):
     n_listed = cuda.shared.array(1, np.int32)
     weights = cuda.local.array(_N_SAMPLES, np.float32)
     values = cuda.local.array((2, _N_SAMPLES), np.float32)
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     height, width = frame0.shape[1:]
     own = cuda.threadIdx.x + cuda.threadIdx.y * BLOCK_WIDTH
     if own == 0:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numba import cuda, float32, float64, int64, types, uint8, uint16, void
 
-from fastmotion.core.compile import cuda_kernel
+from fastmotion.core.compile import cuda_function, cuda_kernel
 from fastmotion.core.device import Device, block_size, device_index, launch_shape
 from fastmotion.core.memory import memory_of
 from fastmotion.flow.kernels.layout import PAD
@@ -42,6 +42,24 @@ def layers(n, shape):
     """Return grid and block for n images of a shape, with a thread for each pixel."""
     grid, block = launch_shape(shape)
     return (*grid, n), (*block, 1)
+
+
+@cuda_function
+def pixel():
+    """Return column and row of a thread's pixel, and its layer.
+
+    The compiler is told that they are not negative, as an index that may be takes as much
+    arithmetic as the formulae.
+    """
+    x = np.uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
+    y = np.uint32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
+    return np.int64(x), np.int64(y), np.int64(np.uint32(cuda.blockIdx.z))
+
+
+@cuda_function
+def place():
+    """Return column and row of a thread within its block."""
+    return np.int64(np.uint32(cuda.threadIdx.x)), np.int64(np.uint32(cuda.threadIdx.y))
 
 
 def memory_around(array):
@@ -90,8 +108,7 @@ def _luminance_types(pixel, number):
     )
 )
 def _luminance(frames, white, weights, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y >= out.shape[1] or x >= out.shape[2]:
         return
     number = out.dtype.type
@@ -181,8 +198,7 @@ def pair_up(planes, ranges, first, n_frames, out):
     )
 )
 def _pair_up(planes, ranges, first, n_frames, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y >= out.shape[2] or x >= out.shape[3]:
         return
     k = first + i
@@ -210,8 +226,7 @@ def split(fields, out):
 
 @cuda_kernel(signatures=(void(FIELDS, FIELDS),))
 def _split(fields, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y < out.shape[2] and x < out.shape[3]:
         for channel in range(out.shape[1]):
             out[i, channel, y, x] = fields[i, y, x, channel]
@@ -224,8 +239,7 @@ def join(planes, out):
 
 @cuda_kernel(signatures=(void(FIELDS, FIELDS),))
 def _join(planes, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y < out.shape[1] and x < out.shape[2]:
         for channel in range(out.shape[3]):
             out[i, y, x, channel] = planes[i, channel, y, x]
@@ -261,8 +275,7 @@ def resample(planes, out, row_start, row_weights, column_start, column_weights, 
 
 @cuda_kernel(signatures=(void(PLANES, _STARTS, PLANE, ROW, PLANES),))
 def _mix_rows(planes, start, weights, factor, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y >= out.shape[1] or x >= out.shape[2]:
         return
     last = planes.shape[1] - 1
@@ -275,8 +288,7 @@ def _mix_rows(planes, start, weights, factor, out):
 
 @cuda_kernel(signatures=(void(PLANES, _STARTS, PLANE, PLANES),))
 def _mix_columns(planes, start, weights, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y >= out.shape[1] or x >= out.shape[2]:
         return
     last = planes.shape[2] - 1
@@ -301,8 +313,7 @@ def warp(image, flow, out):
 
 @cuda_kernel(signatures=(void(PLANE, FIELDS, PLANES),))
 def _warp(pixels, flow, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     height, width = out.shape[1:]
     if y < height and x < width:
         to_x = np.float32(x) + flow[i, 0, y, x]
@@ -324,8 +335,7 @@ def mark_outside(flow, value, out):
 
 @cuda_kernel(signatures=(void(FIELDS, float32, PLANES),))
 def _mark_outside(flow, value, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     height, width = out.shape[1:]
     if y < height and x < width:
         # Compared with whole numbers, which are exact: the sum with the place would be rounded.
@@ -348,8 +358,7 @@ def lengths(flow, other, out):
 
 @cuda_kernel(signatures=(void(FIELDS, FIELDS, PLANES),))
 def _lengths(flow, other, out):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y < out.shape[1] and x < out.shape[2]:
         u = flow[i, 0, y, x] + other[i, 0, y, x]
         v = flow[i, 1, y, x] + other[i, 1, y, x]
@@ -368,8 +377,7 @@ def mean_and_difference(frame0, frame1, mean, difference):
 
 @cuda_kernel(signatures=(void(PLANES, PLANES, PLANES, PLANES),))
 def _mean_and_difference(frame0, frame1, mean, difference):
-    x, y = cuda.grid(2)
-    i = cuda.blockIdx.z
+    x, y, i = pixel()
     if y < mean.shape[1] and x < mean.shape[2]:
         mean[i, y, x], difference[i, y, x] = mean_and_step(frame0[i, y, x], frame1[i, y, x])
 
@@ -394,25 +402,24 @@ def median(planes, out):
 def _median(planes, out):
     tile = cuda.shared.array(_TILE, np.float32)
     c = cuda.shared.array(_COLUMNS, np.float32)
-    x, y = cuda.grid(2)
-    plane = cuda.blockIdx.z
+    x, y, plane = pixel()
     height, width = out.shape[1:]
-    left = cuda.blockIdx.x * cuda.blockDim.x - PAD
-    top = cuda.blockIdx.y * cuda.blockDim.y - PAD
-    for i in range(cuda.threadIdx.y, _TILE[0], cuda.blockDim.y):
+    own_j, own_i = place()
+    left, top = x - own_j - PAD, y - own_i - PAD
+    for i in range(own_i, _TILE[0], BLOCK_HEIGHT):
         row = min(max(top + i, 0), height - 1)
-        for j in range(cuda.threadIdx.x, _TILE[1], cuda.blockDim.x):
+        for j in range(own_j, _TILE[1], BLOCK_WIDTH):
             tile[i, j] = planes[plane, row, min(max(left + j, 0), width - 1)]
     cuda.syncthreads()
     # A column serves five windows of its row, and is sorted once.
-    i = cuda.threadIdx.y
-    for j in range(cuda.threadIdx.x, _TILE[1], cuda.blockDim.x):
+    i = own_i
+    for j in range(own_j, _TILE[1], BLOCK_WIDTH):
         c[0, i, j], c[1, i, j], c[2, i, j], c[3, i, j], c[4, i, j] = sort_5(
             tile[i, j], tile[i + 1, j], tile[i + 2, j], tile[i + 3, j], tile[i + 4, j]
         )
     cuda.syncthreads()
     if y < height and x < width:
-        j = cuda.threadIdx.x
+        j = own_j
         out[plane, y, x] = median_of_sorted_columns(
             c[0, i, j], c[0, i, j + 1], c[0, i, j + 2], c[0, i, j + 3], c[0, i, j + 4],
             c[1, i, j], c[1, i, j + 1], c[1, i, j + 2], c[1, i, j + 3], c[1, i, j + 4],
