@@ -34,6 +34,8 @@ INVERSE_LIMIT, FLOOR = 0, 1
 _ZERO = np.float32(0)
 _MOST_SUMS = 52
 _BITS_OF_INFINITY = np.int64(0x7FF0000000000000)
+# Three counts in one number.
+_COUNT_1, _COUNT_2, _COUNT_3 = np.int64(1), np.int64(2**21), np.int64(2**42)
 
 
 def up_to_power(n):
@@ -239,22 +241,43 @@ def least_of_rank(residency, requests, find_of_rank, *, by_rows=False):
 
 
 @cuda_function
-def number_of_rank(numbers, rank, counts):
+def number_of_rank(numbers, rank, scratch):
     """Return the number of a rank, counted from 0, to all threads of a block.
 
-    The range of its bits is halved: those of numbers that are not negative are in their order. Each
-    thread looks at every `THREADS`-th number, which it may have set itself; ``counts`` is shared.
+    The bits of numbers that are not negative are in their order. Their range is cut into quarters,
+    of which the one that holds the number is kept.
+
+    Parameters
+    ----------
+    numbers : float64 array of shape (n,)
+        Fewer than two million. A thread looks at every `THREADS`-th number, which it may have set
+        itself.
+    rank : int64
+    scratch : int64 array of shape (THREADS,)
+        Shared.
     """
     low = np.int64(0)
     high = _BITS_OF_INFINITY
     while low < high:
-        middle = (low + high) // 2
-        count = np.int64(0)
+        quarter = (high - low) // 4
+        counts = np.int64(0)
         for i in range(cuda.threadIdx.x, len(numbers), THREADS):
-            if np.float64(numbers[i]).view(np.int64) <= middle:
-                count += 1
-        if block_sum(count, counts) > rank:
-            high = middle
+            above = np.float64(numbers[i]).view(np.int64) - low
+            if above <= quarter:
+                counts += _COUNT_1
+            if above <= 2 * quarter:
+                counts += _COUNT_2
+            if above <= 3 * quarter:
+                counts += _COUNT_3
+        counts = block_sum(counts, scratch)
+        if counts % _COUNT_2 > rank:
+            high = low + quarter
+        elif counts // _COUNT_2 % _COUNT_2 > rank:
+            high = low + 2 * quarter
+            low += quarter + 1
+        elif counts // _COUNT_3 > rank:
+            high = low + 3 * quarter
+            low += 2 * quarter + 1
         else:
-            low = middle + 1
+            low += 3 * quarter + 1
     return np.int64(low).view(np.float64)
