@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from fastmotion.core.device import resolve_device
@@ -102,8 +102,8 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array_like of shape (n_clips, n_frames, height, width[, channels])
-            uint8, uint16, bool or float; see `estimate`.
+        X : array of shape (n_clips, n_frames, height, width[, channels])
+            uint8, uint16, bool or float, on the host or a CUDA device; see `estimate`.
         y : ignored
 
         Returns
@@ -127,22 +127,22 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         self.frame_shape_ = tuple(shape[2:])
         return self
 
-    def transform(self, X: ArrayLike) -> NDArray:
+    def transform(self, X: ArrayLike) -> Any:
         """Return the flow between all successive frames of the clips.
 
         Parameters
         ----------
-        X : array_like of shape (n_clips, n_frames, height, width[, channels])
+        X : array of shape (n_clips, n_frames, height, width[, channels])
             The clips may differ in size and length from those given to `fit`.
 
         Returns
         -------
         ndarray of shape (n_clips, n_frames - 1, height, width, 2), float32
-            Pixels per frame.
+            Pixels per frame. An array of the clips' library on the device where they lie there.
 
         Raises
         ------
-        TypeError, ValueError, RuntimeError
+        TypeError, ValueError, RuntimeError, MemoryError
             As for `fit` and `estimate`.
         """
         self._check_parameters()
@@ -156,16 +156,16 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
 
     def estimate(
         self, frame0: ArrayLike, frame1: ArrayLike, *, initial_flow: ArrayLike | None = None
-    ) -> NDArray:
+    ) -> Any:
         """Return the flow from one frame to the next.
 
         Parameters
         ----------
-        frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
+        frame0, frame1 : array of shape (height, width) or (height, width, channels)
             At least 16 x 16 pixels; 1 or 3 (RGB) channels, of which the luminance is used. uint8,
             uint16 and bool have their full range (10 or 12 bits in uint16: convert to float); the
             range of float frames is that of both frames together, so that their scale does not
-            matter.
+            matter. On the host, or on the CUDA device that the estimator computes on.
         initial_flow : array_like of shape (height, width, 2) or None, default=None
             Where to start, in pixels; for example the flow of the previous pair of a video.
 
@@ -173,7 +173,8 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (height, width, 2), float32
             Pixels. ``flow[y, x] = u, v`` means that ``frame1[y + v, x + u]`` shows what
-            ``frame0[y, x]`` shows.
+            ``frame0[y, x]`` shows. An array on the device, of the library of the first one
+            there, where one of the arguments is.
 
         Raises
         ------
@@ -183,6 +184,8 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
             A shape, size or parameter is out of range, or a pixel NaN or infinite.
         RuntimeError
             The device is not available.
+        MemoryError
+            It has not enough memory.
         """
         self._check_parameters()
         solver = self._solver()

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastmotion.core.validation import Interval, StrOptions
 from fastmotion.flow._estimator import COMMON_CONSTRAINTS, DenseFlow
@@ -139,10 +139,11 @@ class HornSchunck(DenseFlow):
     finest_scale : int, default=0
         The flow is estimated at ``1 / 2**finest_scale`` of the resolution and upsampled.
     n_jobs : int or None, default=None
-        Threads; None takes what `fastmotion.config_context` or Numba is set to, -1 all. It does not
-        change the result.
+        Threads of the CPU; None takes what `fastmotion.config_context` or Numba is set to, -1 all.
+        It does not change the result.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None takes what `fastmotion.config_context` is set to.
+        Where to compute; "auto" is where the frames lie. None takes what
+        `fastmotion.config_context` is set to.
 
     Attributes
     ----------
@@ -290,13 +291,13 @@ class HornSchunck(DenseFlow):
 
 def horn_schunck(
     frame0: ArrayLike, frame1: ArrayLike, *, initial_flow: ArrayLike | None = None, **params: Any
-) -> NDArray:
+) -> Any:
     """Return the dense flow from one frame to the next by Horn and Schunck's method.
 
     Parameters
     ----------
-    frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
-        See `HornSchunck.estimate`.
+    frame0, frame1 : array of shape (height, width) or (height, width, channels)
+        On the host or a CUDA device; see `HornSchunck.estimate`.
     initial_flow : array_like of shape (height, width, 2) or None, default=None
         Where to start.
     **params

@@ -114,10 +114,11 @@ class LucasKanade(DenseFlow):
     finest_scale : int, default=0
         The flow is estimated at ``1 / 2**finest_scale`` of the resolution and upsampled.
     n_jobs : int or None, default=None
-        Threads; None takes what `fastmotion.config_context` or Numba is set to, -1 all. It does not
-        change the result.
+        Threads of the CPU; None takes what `fastmotion.config_context` or Numba is set to, -1 all.
+        It does not change the result.
     device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None takes what `fastmotion.config_context` is set to.
+        Where to compute; "auto" is where the frames lie. None takes what
+        `fastmotion.config_context` is set to.
 
     Attributes
     ----------
@@ -231,11 +232,11 @@ class LucasKanade(DenseFlow):
 
         Parameters
         ----------
-        frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
+        frame0, frame1 : array of shape (height, width) or (height, width, channels)
             At least 16 x 16 pixels; 1 or 3 (RGB) channels, of which the luminance is used. uint8,
             uint16 and bool have their full range (10 or 12 bits in uint16: convert to float); the
             range of float frames is that of both frames together, so that their scale does not
-            matter.
+            matter. On the host, or on the CUDA device that the estimator computes on.
         initial_flow : array_like of shape (height, width, 2) or None, default=None
             Where to start, in pixels; for example the flow of the previous pair of a video.
         return_confidence : bool, default=False
@@ -245,7 +246,8 @@ class LucasKanade(DenseFlow):
         -------
         flow : ndarray of shape (height, width, 2), float32
             Pixels. ``flow[y, x] = u, v`` means that ``frame1[y + v, x + u]`` shows what
-            ``frame0[y, x]`` shows.
+            ``frame0[y, x]`` shows. An array on the device, of the library of the first one
+            there, where one of the arguments is.
         confidence : ndarray of shape (height, width), float32
             The smaller eigenvalue of each pixel's 2 x 2 matrix, without regularisation: how well
             the window's texture determines the flow (Shi and Tomasi 1994). Squared intensity per
@@ -259,6 +261,8 @@ class LucasKanade(DenseFlow):
             A shape, size or parameter is out of range, or a pixel NaN or infinite.
         RuntimeError
             The device is not available.
+        MemoryError
+            It has not enough memory.
         """
         self._check_parameters()
         solver = self._solver()
@@ -320,8 +324,8 @@ def lucas_kanade(
 
     Parameters
     ----------
-    frame0, frame1 : array_like of shape (height, width) or (height, width, channels)
-        See `LucasKanade.estimate`.
+    frame0, frame1 : array of shape (height, width) or (height, width, channels)
+        On the host or a CUDA device; see `LucasKanade.estimate`.
     initial_flow : array_like of shape (height, width, 2) or None, default=None
         Where to start.
     return_confidence : bool, default=False
