@@ -39,6 +39,7 @@ from fastmotion.epipolar.kernels.minimal import (
     keep_possible,
     load_samples,
     models_of_samples,
+    place_of,
     set_unit,
 )
 from fastmotion.epipolar.kernels.scalar import (
@@ -200,7 +201,7 @@ def _draw(columns, where, keys, pools, models, singles):
     models_of_samples(samples, equations, basis, parts, bits, order, found)
     is_oriented = where[request, _IS_ORIENTED] > 0
     for k in range(n_models):
-        place = where[request, START] + n_models * t + k
+        place = where[request, START] + place_of(t, k, n_models, where[request, N_PLACES])
         keep_possible(found[k], samples, is_oriented, parts, is_possible)
         if is_possible[0]:
             set_unit(found[k, :, 0], models[:, place])

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fastmotion.core.compile import cpu_function
+from fastmotion.core.compile import cpu_function, scalar
 from fastmotion.core.random import philox
 from fastmotion.epipolar.kernels.scalar import cofactors
 
@@ -420,3 +420,14 @@ def set_unit(model, unit):
         squares += model[c] * model[c]
     for c in range(9):
         unit[c] = model[c] / math.sqrt(squares)
+
+
+@scalar
+def place_of(trial, k, n_models, n_places):
+    """Return the place of a trial's k-th model among those of all, in the order of the CPU.
+
+    That is by blocks of `LANES` trials, and in a block first the first model of each trial.
+    """
+    first = trial // LANES * LANES
+    n_lanes = min(n_places // n_models - first, LANES)
+    return first * n_models + k * n_lanes + trial - first
