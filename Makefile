@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Machine code that Numba compiles stays in the checkout, so that `make clean` means a cold start.
 export FASTMOTION_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: help demo test peers bench lint docs clean
+.PHONY: help demo test peers bench gpu-test gpu-bench on-gpu-test on-gpu-bench lint docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo "make test   the whole test suite"
 	@echo "make peers  hmmlearn's own tests, from its source distribution, run against ours"
 	@echo "make bench  benchmarks beside other libraries; FASTMOTION_DATA adds accuracy"
+	@echo "make gpu-test   the tests of CUDA kernels on this machine's GPU; CUDA=13 takes that CUDA"
+	@echo "make gpu-bench  benchmarks on it beside PyTorch, CuPy, kornia and OpenCV; QUICK=1 for small ones"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   HTML pages in docs/_build/html"
 	@echo "make clean  removes the environment, caches and build products"
@@ -40,7 +42,7 @@ FAMILIES := flow trajectory mixture epipolar
 # Timings need the machine for themselves. A missed goal does not keep the rest from running.
 bench: $(VENV)/.with-bench
 	@status=0; \
-	$(BIN)/python -m pytest bench --benchmark-enable $(ARGS) || status=1; \
+	$(BIN)/python -m pytest bench -k "not gpu" --benchmark-enable $(ARGS) || status=1; \
 	for family in $(FAMILIES); do \
 	  $(BIN)/python -m bench.speed_$$family || status=1; \
 	  case "$$family:$$FASTMOTION_DATA" in flow:|trajectory:) continue;; esac; \
@@ -49,6 +51,31 @@ bench: $(VENV)/.with-bench
 	for script in speed_homography uncertainty_epipolar; do \
 	  $(BIN)/python -m bench.$$script || status=1; \
 	done; \
+	exit $$status
+
+# Major version of CUDA: 12, or 13 where the driver is new enough. Each has an environment of its own,
+# as the packages for one and for the other exclude each other.
+CUDA ?= 12
+# Without a GPU nothing is installed: the reason is printed, and that is all.
+gpu-test gpu-bench:
+	@if $(PYTHON) -m bench.gpu_driver; then \
+	  $(MAKE) --no-print-directory VENV=.venv-cu$(CUDA) on-$@; \
+	else echo "make $@: skipped"; fi
+
+# What this GPU cannot run is skipped, with the reason (-rs).
+on-gpu-test: $(VENV)/.with-checks,cu$(CUDA)
+	$(BIN)/python -m pytest tests/gpu -rs $(ARGS)
+
+# A missed goal, or a peer that fails, does not keep the report from being made. What small sizes
+# take is no result to keep.
+on-gpu-bench: $(VENV)/.with-gpu-bench-cu$(CUDA)
+	@status=0; mkdir -p .cache; \
+	name=gpu_$$($(BIN)/python -m bench.gpu_driver --file-name).json; \
+	results=$(if $(QUICK),.cache,bench/results)/$$name; \
+	FASTMOTION_GPU_BENCH=$(if $(QUICK),quick,full) $(BIN)/python -m pytest bench -k gpu -rs \
+	  --benchmark-enable --benchmark-columns=median,iqr,rounds --benchmark-json=$$results $(ARGS) \
+	  || status=1; \
+	$(BIN)/python -m bench.gpu_report $$results || status=1; \
 	exit $$status
 
 lint: $(VENV)/.with-test
@@ -60,7 +87,7 @@ docs: $(VENV)/.with-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
+	rm -rf $(VENV) .venv-cu12 .venv-cu13 .cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
 	rm -rf docs/_build docs/gallery docs/api/generated docs/sg_execution_times.rst demo.png
 	find fastmotion tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from bench.cases import Case, check_result
+from bench.gpu_driver import why_no_gpu
 from bench.peers import Estimate, Method
-from bench.report import machine
+from bench.report import gpu, machine
 from bench.threads import OWN_POOLS, equal_threads
 
 # A case is repeated for about this long, at least once and at most 50 times.
@@ -22,6 +23,8 @@ SECONDS_PER_CASE = 2.0
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict) -> None:
     machine_info["fastmotion"] = machine()
+    if why_no_gpu() is None:
+        machine_info["gpu"] = gpu()
 
 
 @pytest.fixture(params=sorted({1, numba.config.NUMBA_NUM_THREADS}), ids="{}-threads".format)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from bench.gpu_driver import find_gpu
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -85,6 +87,13 @@ def machine() -> dict[str, str | int]:
         "python": platform.python_version(),
         **packages,
     }
+
+
+def gpu() -> dict[str, str | int | float]:
+    """What figures of the GPU depend on besides."""
+    packages = ("numba-cuda", "cuda-bindings", "cupy-cuda12x", "cupy-cuda13x", "kornia")
+    facts = {f"GPU, {key}": value for key, value in asdict(find_gpu()).items()}
+    return facts | {name: _version(name) for name in packages}
 
 
 def describe_machine() -> str:
