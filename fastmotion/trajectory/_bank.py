@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -15,8 +16,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.device import Device, is_cuda_array, to_host
+from fastmotion.core.interop import like
+from fastmotion.core.memory import memory_of
 from fastmotion.core.validation import Interval, StrOptions, validate_parameter_constraints
+from fastmotion.trajectory import on_device
 from fastmotion.trajectory.class_kernels import class_kernels
 from fastmotion.trajectory.complementary import (
     Prediction,
@@ -25,17 +29,17 @@ from fastmotion.trajectory.complementary import (
     solve_apart,
 )
 from fastmotion.trajectory.design import kernel_offsets
-from fastmotion.trajectory.filtering import EDGES, Taps, apply_kernels
+from fastmotion.trajectory.filtering import EDGES, Taps, filter_frames
 from fastmotion.trajectory.fixed import FIXED_KERNELS, fixed_kernel
-from fastmotion.trajectory.kernels import kernels_for
 from fastmotion.trajectory.lags import LagStatistics, channel_groups, collect_lags
-from fastmotion.trajectory.pooling import POOLS, cell_names, pool
+from fastmotion.trajectory.pooling import POOLS, cell_names, cells_of, pool
 from fastmotion.trajectory.sequences import (
     Sequences,
     check_confidence,
     check_joints,
     check_pose,
     check_sequences,
+    device_for,
     rows_of,
     takes_sequences,
 )
@@ -164,8 +168,9 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         Order of the axes of the input where it is another than that of `fit`.
     n_jobs : int or None, default=None
         Number of threads; never changes a result.
-    device : str or None, default=None
-        Where to run: None takes `fastmotion.get_config`, "cpu" is all there is so far.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute. Arrays on a CUDA device are worked on where they lie, and outputs are
+        arrays of their library on it; None takes that of `fastmotion.config_context`.
 
     Attributes
     ----------
@@ -340,18 +345,19 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             The device is not available.
         """
         self._check_parameters()
-        device = self._resolve_device(X)
-        sequences = check_sequences(X, axes=self.axes)
-        trust = check_confidence(confidence, sequences, self.axes)
-        check_joints(sequences)
-        fixed_names, fixed_taps = self._fixed_kernels()
-        source = self._source(sequences, sample_weight, trust, device)
-        if self.learned == "next":
-            names, taps, found = self._learn_next(source)
-        elif self.learned == "class":
-            names, taps, found = self._learn_class(source, y)
-        else:
-            names, taps, found = [], [], {}
+        device = device_for(self.device, X)
+        with memory_of(device).scope():
+            sequences = check_sequences(X, axes=self.axes, device=device).on(device)
+            trust = check_confidence(confidence, sequences, self.axes)
+            check_joints(sequences)
+            fixed_names, fixed_taps = self._fixed_kernels()
+            source = self._source(sequences, sample_weight, trust, device)
+            if self.learned == "next":
+                names, taps, found = self._learn_next(source)
+            elif self.learned == "class":
+                names, taps, found = self._learn_class(source, y)
+            else:
+                names, taps, found = [], [], {}
         taps = [*taps, *fixed_taps]
         _check_lengths(sequences, self._least_frames(taps), any)
         self._forget()
@@ -428,19 +434,18 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_parameters()
-        device = self._resolve_device(X)
-        sequences = check_sequences(X, axes=self.axes)
-        check_pose(sequences, self.n_joints_, self.n_coords_)
-        trust = check_confidence(confidence, sequences, self.axes)
-        before, after = _reach(self._taps) if self.edges == "valid" else (0, 0)
-        if self.pooling is not None:
-            _check_lengths(sequences, before + after + max(self._pyramid()), all)
-            return self._pooled(sequences, trust, before, after, device)
-        _check_lengths(sequences, before + after + 1, any)
-        values = self._outputs(sequences, trust, device)
-        lengths = np.maximum(sequences.lengths - before - after, 0)
-        kept = rows_of(sequences.starts + before, lengths) if before + after else slice(None)
-        out = sequences.restore(values[kept], lengths, first=before, extra_dims=("kernel",))
+        device = device_for(self.device, X)
+        with memory_of(device).scope():
+            sequences = check_sequences(X, axes=self.axes, device=device)
+            check_pose(sequences, self.n_joints_, self.n_coords_)
+            trust = check_confidence(confidence, sequences, self.axes)
+            before, after = _reach(self._taps) if self.edges == "valid" else (0, 0)
+            if self.pooling is not None:
+                _check_lengths(sequences, before + after + max(self._pyramid()), all)
+                return self._pooled(sequences, trust, before, after, device)
+            _check_lengths(sequences, before + after + 1, any)
+            outputs = self._outputs(sequences, trust, device)
+        out = sequences.restore_outputs(outputs, before, after, ("kernel",))
         return self._with_kernel_names(out)
 
     # scikit-learn offers set_output, and makes data frames, where there are names of columns.
@@ -507,11 +512,6 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
 
     def _pools(self) -> list[str]:
         return [self.pooling] if isinstance(self.pooling, str) else list(self.pooling or ())
-
-    def _resolve_device(self, X: Any) -> Device:
-        device = resolve_device(self.device, X)
-        kernels_for(device.kind)  # raises now, before any work, if it has none
-        return device
 
     # Kernels
 
@@ -606,9 +606,11 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         n_parts = max(self._pyramid())
         return n_frames + n_parts - 1 if self.edges == "valid" else max(n_frames, n_parts)
 
-    def _outputs(self, sequences: Sequences, confidence: NDArray | None, device: Device) -> NDArray:
-        """Return the outputs of the kernels, (total_frames, n_joints, n_coords, n_kernels)."""
-        return apply_kernels(
+    def _outputs(
+        self, sequences: Sequences, confidence: Any, device: Device, out: Any = None
+    ) -> Any:
+        """Return the outputs of the kernels, (n_kernels, total_frames, n_joints, n_coords)."""
+        return filter_frames(
             sequences,
             self._taps,
             edges=self.edges,
@@ -616,47 +618,66 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
             confidence=confidence,
             n_jobs=self.n_jobs,
             device=device,
+            out=out,
         )
 
     def _pooled(
-        self,
-        sequences: Sequences,
-        confidence: NDArray | None,
-        before: int,
-        after: int,
-        device: Device,
-    ) -> NDArray:
+        self, sequences: Sequences, confidence: Any, before: int, after: int, device: Device
+    ) -> Any:
+        """Return features, (n_sequences, n_features), where the frames lie."""
         n_kernels, n_channels = len(self._taps), self.n_features_in_
-        pools, pyramid = self._pools(), self._pyramid()
-        shape = (sequences.n_sequences, n_kernels, n_channels, len(pools), sum(pyramid))
-        out = np.empty(shape, sequences.frames.dtype)
-        row_bytes = n_kernels * n_channels * sequences.frames.itemsize
-        for part in _batches(sequences, _BATCH_BYTES // row_bytes):
-            batch, rows = _cut(sequences, part)
-            trust = None if confidence is None else confidence[rows]
-            lengths = batch.lengths - before - after
-            kept = rows_of(batch.starts + before, lengths) if before + after else slice(None)
-            outputs = np.moveaxis(self._outputs(batch, trust, device), -1, 0)
-            values = outputs.reshape(*outputs.shape[:2], n_channels)[:, kept]
-            out[part] = pool(values, lengths, pools, pyramid)
-        out = out.reshape(len(out), -1)
-        self._fill(out)
-        return out
+        shape = (
+            sequences.n_sequences, n_kernels, n_channels, len(self._pools()), sum(self._pyramid())
+        )  # fmt: skip
+        n_empty = np.zeros(sequences.n_sequences, np.int64)
+        memory = memory_of(device)
+        row_bytes = n_kernels * n_channels * sequences.frames.dtype.itemsize
+        most = _BATCH_BYTES if device.kind == "cpu" else memory.budget() // 2
+        out = memory.new(shape, sequences.frames.dtype)
+        for part in _batches(sequences, most // row_bytes):
+            with memory.scope("pass fewer or shorter sequences at a time"):
+                batch, rows = _cut(sequences, part)
+                batch = replace(batch, frames=memory.put(batch.frames))
+                trust = None if confidence is None else memory.put(confidence[rows])
+                outputs = memory.empty((n_kernels, *tuple(batch.frames.shape)), out.dtype)
+                self._outputs(batch, trust, device, outputs)
+                n_empty[part] = self._pool(batch, outputs, before, after, out[part])
+        self._tell_filled(n_empty)
+        if is_cuda_array(out):
+            return like(out.reshape((shape[0], math.prod(shape[1:]))), sequences.given)
+        return out.reshape(len(out), -1)
 
-    def _fill(self, features: NDArray) -> None:
-        """Fill features of what has no value, and tell so unless it stays without one."""
-        is_empty = np.isnan(features)
-        if np.isnan(self.fill_value) or not is_empty.any():
+    def _pool(
+        self, sequences: Sequences, outputs: Any, before: int, after: int, out: Any
+    ) -> NDArray[np.int64]:
+        """Set the features of some sequences; return how many of each have no value."""
+        pools, pyramid = self._pools(), self._pyramid()
+        starts, lengths = sequences.starts + before, sequences.lengths - before - after
+        if is_cuda_array(outputs):
+            return on_device.pool(
+                outputs, starts, lengths, pools, cells_of(pyramid), self.fill_value, out
+            )
+        kept = rows_of(starts, lengths) if before + after else slice(None)
+        values = outputs.reshape(*outputs.shape[:2], -1)[:, kept]
+        out[...] = pool(values, lengths, pools, pyramid)
+        is_empty = np.isnan(out)
+        n_empty = is_empty.reshape(len(out), -1).sum(axis=1)
+        if n_empty.any():
+            out[is_empty] = self.fill_value
+        return n_empty
+
+    def _tell_filled(self, n_empty: NDArray[np.int64]) -> None:
+        """Tell of features without a value, unless they stay without one."""
+        if np.isnan(self.fill_value) or not n_empty.any():
             return
         _logger.warning(
             "%d of %d sequences have parts in which a joint has no valid output; %d features are "
             "fill_value=%g (fill_value=nan leaves them to an imputer)",
-            is_empty.any(axis=1).sum(),
-            len(features),
-            is_empty.sum(),
+            np.count_nonzero(n_empty),
+            len(n_empty),
+            n_empty.sum(),
             self.fill_value,
         )
-        features[is_empty] = self.fill_value
 
     def _with_kernel_names(self, values: Any) -> Any:
         """Give the axis of the kernels in a DataArray its coordinates."""
@@ -737,7 +758,7 @@ def _check_lengths(sequences: Sequences, n_frames: int, quantifier: Any) -> None
 def _check_labels(y: Any, sequences: Sequences) -> NDArray:
     if y is None:
         raise ValueError("learned='class' needs y, one label for each sequence, got none")
-    labels = np.asarray(y)
+    labels = to_host(y)
     if labels.shape != (sequences.n_sequences,):
         raise ValueError(
             f"y must hold one label for each of {sequences.n_sequences} sequences, got shape "

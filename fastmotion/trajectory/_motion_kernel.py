@@ -16,15 +16,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import Device, resolve_device
+from fastmotion.core.device import Device, is_cuda_array
+from fastmotion.core.memory import memory_of
 from fastmotion.core.validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
+from fastmotion.trajectory import on_device
 from fastmotion.trajectory.design import MAX_TAPS, PRIORS, TARGETS, Design, make_design
-from fastmotion.trajectory.filtering import EDGES, Taps, apply_kernels
-from fastmotion.trajectory.kernels import kernels_for
+from fastmotion.trajectory.filtering import EDGES, Taps, filter_frames
 from fastmotion.trajectory.lags import (
     SHARING,
     LagStatistics,
@@ -40,6 +41,7 @@ from fastmotion.trajectory.sequences import (
     check_pose,
     check_sequences,
     check_target,
+    device_for,
     rows_of,
     takes_sequences,
 )
@@ -54,7 +56,12 @@ from fastmotion.trajectory.solvers import (
     is_well_conditioned,
     solve,
 )
-from fastmotion.trajectory.weighting import frame_weights, huber_weights, split_weights
+from fastmotion.trajectory.weighting import (
+    frame_weights,
+    outlier_weights,
+    split_weights,
+    weighted,
+)
 
 _MAX_REWEIGHTINGS = 50
 _REWEIGHTING_TOLERANCE = 1e-6
@@ -142,8 +149,9 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         For ``prior="random"``.
     n_jobs : int or None, default=None
         Threads; never changes a result.
-    device : {None, "auto", "cpu"}, default=None
-        Where to compute.
+    device : {None, "auto", "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute. Arrays on a CUDA device are worked on where they lie, and outputs are
+        arrays of their library on it; None takes that of `fastmotion.config_context`.
 
     Attributes
     ----------
@@ -492,23 +500,22 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             ``edges="valid"``, every sequence is shorter than the window.
         """
         check_is_fitted(self)
-        device = resolve_device(self.device, X)
-        sequences = check_sequences(X, axes=self.axes)
-        check_pose(sequences, *self._groups.shape)
-        trust = check_confidence(confidence, sequences, self.axes)
-        values = self._filter(sequences, self._taps(), self.edges, trust, device)
+        device = device_for(self.device, X)
+        with memory_of(device).scope():
+            sequences = check_sequences(X, axes=self.axes, device=device)
+            check_pose(sequences, *self._groups.shape)
+            trust = check_confidence(confidence, sequences, self.axes)
+            outputs = self._filter(sequences, self._taps(), self.edges, trust, device)
         if self.edges != "valid":
-            return sequences.restore(values)
+            return sequences.restore_outputs(outputs)
         first, last = int(self.offsets_[0]), int(self.offsets_[-1])
-        lengths = np.maximum(sequences.lengths - (last - first), 0)
-        if not lengths.any():
+        if sequences.lengths.max() <= last - first:
             raise ValueError(
                 f"with edges='valid' a sequence must be as long as the kernel's window of "
                 f"{last - first + 1} frames, got at most {sequences.lengths.max()}; take another "
                 "value of edges"
             )
-        kept = rows_of(sequences.starts - first, lengths)
-        return sequences.restore(values[kept], lengths, first=-first)
+        return sequences.restore_outputs(outputs, -first, last)
 
     def predict(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
         """Return what the kernel predicts, at the frame from which it does: as `transform`."""
@@ -535,29 +542,23 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             As for `fit`.
         """
         check_is_fitted(self)
-        device = resolve_device(self.device, X)
-        sequences = check_sequences(X, axes=self.axes)
-        check_pose(sequences, *self._groups.shape)
-        if y is None and self._has_target:
-            raise ValueError("the kernel was fitted to values y; give them to score as well")
-        target = None if y is None else check_target(y, sequences, self.axes)
-        wanted = self._wanted(sequences, target, device).astype(np.float64)
-        given = self._complete(sequences, device).astype(np.float64)
-        weights = np.ones(wanted.shape)
-        if sample_weight is not None:
-            weights *= frame_weights(sample_weight, sequences)[:, :, np.newaxis]
-        known = ~np.isnan(wanted) & ~np.isnan(given)
-        if not weights[known].any():
+        device = device_for(self.device, X)
+        with memory_of(device).scope():
+            sequences = check_sequences(X, axes=self.axes, device=device).on(device)
+            check_pose(sequences, *self._groups.shape)
+            if y is None and self._has_target:
+                raise ValueError("the kernel was fitted to values y; give them to score as well")
+            target = None if y is None else check_target(y, sequences, self.axes)
+            wanted = self._wanted(sequences, target, device)
+            given = self._complete(sequences, device)
+            weights = None if sample_weight is None else frame_weights(sample_weight, sequences)
+            score = determination(wanted, given, weights)
+        if score is None:
             raise ValueError(
                 f"no window of {self._design.n_lags} frames is complete and has a weight: there is "
                 "nothing to score"
             )
-        mean = np.average(wanted[known], weights=weights[known])
-        spread = (weights[known] * (wanted[known] - mean) ** 2).sum()
-        error = (weights[known] * (wanted[known] - given[known]) ** 2).sum()
-        if spread == 0:
-            return 1.0 if error == 0 else 0.0
-        return float(1 - error / spread)
+        return score
 
     def check_parameters(self) -> None:
         """Raise a ValueError if a parameter is out of range."""
@@ -592,50 +593,50 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         continued: bool = False,
     ) -> Self:
         self.check_parameters()
-        device = resolve_device(self.device, X)
-        kernels_for(device.kind)  # raises now if there are none
-        sequences = check_sequences(X, axes=self.axes)
-        target = frame_target(y, sequences, self.axes)
-        trust = check_confidence(confidence, sequences, self.axes)
-        groups = channel_groups(self.sharing, sequences.n_joints, sequences.n_coords)
-        shape = coef_shape(self.sharing, sequences.n_joints, sequences.n_coords)
-        design = make_design(self, shape, target is not None)
-        if hasattr(self, "statistics_"):
-            self._check_same(design, groups, target is not None)
-            if isinstance(self.prior, str) and self.prior == "random":
-                design = replace(design, prior=self._design.prior)
-        elif whole and not self.shrinkage:
-            check_joints(sequences)
-        rows, per_sequence = split_weights(sample_weight, trust, sequences, design.reach)
-        levels = noise_levels(sequences) if self.noise == "auto" else np.empty(0)
-        if continued:
-            if rows is not None:
-                raise ValueError(
-                    "continued=True takes weights of whole sequences only, got weights or "
-                    "confidences of frames; give the sequences at once"
-                )
-            sequences, target = self._go_on(sequences, target)
-        statistics = collect_lags(
-            sequences,
-            groups,
-            design.n_lags,
-            design.anchor,
-            target=target,
-            row_weights=rows,
-            sequence_weights=per_sequence,
-            n_jobs=self.n_jobs,
-            device=device,
-        )
-        if hasattr(self, "statistics_"):
-            statistics = self.statistics_ + statistics
-            levels = np.concatenate([self._noise_levels, levels])
-        self._keep(statistics, levels, design, groups, target is not None, device)
-        self._tails = _tails(sequences, target, design.n_lags - 1)
-        if whole or has_windows(statistics, design):
-            check_windows(statistics, design, sequences, self.sharing)
-            problem = self._solve()
-            if whole:
-                self._finish(problem, sequences, target, rows, per_sequence, device)
+        device = device_for(self.device, X)
+        with memory_of(device).scope():
+            sequences = check_sequences(X, axes=self.axes, device=device).on(device)
+            target = frame_target(y, sequences, self.axes)
+            trust = check_confidence(confidence, sequences, self.axes)
+            groups = channel_groups(self.sharing, sequences.n_joints, sequences.n_coords)
+            shape = coef_shape(self.sharing, sequences.n_joints, sequences.n_coords)
+            design = make_design(self, shape, target is not None)
+            if hasattr(self, "statistics_"):
+                self._check_same(design, groups, target is not None)
+                if isinstance(self.prior, str) and self.prior == "random":
+                    design = replace(design, prior=self._design.prior)
+            elif whole and not self.shrinkage:
+                check_joints(sequences)
+            rows, per_sequence = split_weights(sample_weight, trust, sequences, design.reach)
+            levels = noise_levels(sequences) if self.noise == "auto" else np.empty(0)
+            if continued:
+                if rows is not None:
+                    raise ValueError(
+                        "continued=True takes weights of whole sequences only, got weights or "
+                        "confidences of frames; give the sequences at once"
+                    )
+                sequences, target = self._go_on(sequences, target)
+            statistics = collect_lags(
+                sequences,
+                groups,
+                design.n_lags,
+                design.anchor,
+                target=target,
+                row_weights=rows,
+                sequence_weights=per_sequence,
+                n_jobs=self.n_jobs,
+                device=device,
+            )
+            if hasattr(self, "statistics_"):
+                statistics = self.statistics_ + statistics
+                levels = np.concatenate([self._noise_levels, levels])
+            self._keep(statistics, levels, design, groups, target is not None, device)
+            self._tails = _tails(sequences, target, design.n_lags - 1)
+            if whole or has_windows(statistics, design):
+                check_windows(statistics, design, sequences, self.sharing)
+                problem = self._solve()
+                if whole:
+                    self._finish(problem, sequences, target, rows, per_sequence, device)
         return self
 
     def _finish(
@@ -665,27 +666,34 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         device: Device,
     ) -> None:
         """Correct the weights by what they leave of the target, until they stay."""
-        precise = replace(sequences, frames=sequences.frames.astype(np.float64, copy=False))
+        precise = replace(sequences, frames=on_device.as_float64(sequences.frames))
         wanted = self._wanted(precise, target, device)
         for _ in range(_MAX_REFINEMENTS):
-            left = wanted - self._complete(precise, device)
-            residuals = collect_lags(
-                precise,
-                self._groups,
-                self._design.n_lags,
-                self._design.anchor,
-                # Where it is missing, a window is not complete or the target is.
-                target=left if target is not None else np.nan_to_num(left),
-                row_weights=rows,
-                sequence_weights=per_sequence,
-                n_jobs=self.n_jobs,
-                device=device,
-            )
+            with memory_of(device).scope():
+                left = self._left_of(wanted, self._complete(precise, device))
+                residuals = collect_lags(
+                    precise,
+                    self._groups,
+                    self._design.n_lags,
+                    self._design.anchor,
+                    target=left,
+                    row_weights=rows,
+                    sequence_weights=per_sequence,
+                    n_jobs=self.n_jobs,
+                    device=device,
+                )
             before = self.coef_.reshape(-1, len(self.offsets_))
             weights = correct(problem, self._design, before, residuals)
             self._set_weights(weights)
             if np.abs(weights - before).max() <= _REFINEMENT_TOLERANCE * np.abs(weights).max():
                 break
+
+    def _left_of(self, wanted: Any, given: Any) -> Any:
+        """Return what outputs leave of the target."""
+        # Where it is missing, a window is not complete or the target is.
+        if is_cuda_array(wanted):
+            return on_device.difference(wanted, given, keep_missing=self._has_target)
+        return wanted - given if self._has_target else np.nan_to_num(wanted - given)
 
     def _keep(
         self,
@@ -740,6 +748,8 @@ class MotionKernel(TransformerMixin, BaseEstimator):
                 f"continued=True needs the {len(tails)} sequences of the last call, in their "
                 f"order, got {sequences.n_sequences}"
             )
+        if is_cuda_array(sequences.frames):
+            return _continued_on_device(sequences, target, tails)
         spans = list(zip(sequences.starts, sequences.stops))
         frames = [
             np.concatenate([tail[0], sequences.frames[a:b]]) for tail, (a, b) in zip(tails, spans)
@@ -802,25 +812,21 @@ class MotionKernel(TransformerMixin, BaseEstimator):
     ) -> None:
         """Fit again with outlying residuals weighed down until the weights stay (IRLS)."""
         wanted = self._wanted(sequences, target, device)
-        n_channels = self._groups.size
-        base = np.ones((len(wanted), 1)) if rows is None else rows
-        if per_sequence is not None:
-            base = base * frame_weights(per_sequence, sequences)
-        base = np.repeat(base, n_channels // base.shape[1], axis=1)
+        base = _base_weights(sequences, rows, per_sequence)
         for self.n_iter_ in range(1, _MAX_REWEIGHTINGS + 1):
             before = self.coef_
-            residuals = np.abs(wanted - self._complete(sequences, device)).reshape(base.shape)
-            residuals[base == 0] = np.nan  # what does not count tells nothing of the spread either
-            self.statistics_ = collect_lags(
-                sequences,
-                self._groups,
-                self._design.n_lags,
-                self._design.anchor,
-                target=target,
-                row_weights=base * huber_weights(residuals, self._groups.ravel()),
-                n_jobs=self.n_jobs,
-                device=device,
-            )
+            with memory_of(device).scope():
+                given = self._complete(sequences, device)
+                self.statistics_ = collect_lags(
+                    sequences,
+                    self._groups,
+                    self._design.n_lags,
+                    self._design.anchor,
+                    target=target,
+                    row_weights=outlier_weights(wanted, given, base, self._groups.ravel()),
+                    n_jobs=self.n_jobs,
+                    device=device,
+                )
             self._solve()
             if np.abs(self.coef_ - before).max() <= _REWEIGHTING_TOLERANCE * np.abs(before).max():
                 return
@@ -831,24 +837,32 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             stacklevel=5,
         )
 
-    def _wanted(self, sequences: Sequences, target: NDArray | None, device: Device) -> NDArray:
+    def _wanted(self, sequences: Sequences, target: Any, device: Device) -> Any:
         """Return the target at each frame, NaN where it is not known."""
         if target is not None:
             return target
         functional = self._design.functional
         assert functional is not None
         taps = Taps(functional.offsets, functional.weights[np.newaxis])
-        return apply_kernels(
-            sequences, [taps], edges="valid", min_valid=1.0, n_jobs=self.n_jobs, device=device
-        )[..., 0]
+        return self._passing(sequences, taps, device)[0]
 
-    def _complete(self, sequences: Sequences, device: Device) -> NDArray:
+    def _complete(self, sequences: Sequences, device: Device) -> Any:
         """Return the output at each frame, NaN where the window is not complete."""
         taps = Taps(self.offsets_, self._weight_rows())
-        return self._add_intercept(
-            apply_kernels(
-                sequences, [taps], edges="valid", min_valid=1.0, n_jobs=self.n_jobs, device=device
-            )[..., 0]
+        return self._add_intercept(self._passing(sequences, taps, device)[0])
+
+    def _passing(self, sequences: Sequences, taps: Taps, device: Device) -> Any:
+        """Return outputs of complete windows, (1, total_frames, ...), for the time being."""
+        frames = sequences.frames
+        shape = (1, *tuple(frames.shape))
+        return filter_frames(
+            sequences,
+            [taps],
+            edges="valid",
+            min_valid=1.0,
+            n_jobs=self.n_jobs,
+            device=device,
+            out=memory_of(sequences.place).empty(shape, frames.dtype),
         )
 
     def _filter(
@@ -856,10 +870,11 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         sequences: Sequences,
         taps: Taps,
         edges: str,
-        trust: NDArray | None,
+        trust: Any,
         device: Device,
-    ) -> NDArray:
-        values = apply_kernels(
+    ) -> Any:
+        """Return the output at each frame, (1, total_frames, n_joints, n_coords)."""
+        outputs = filter_frames(
             sequences,
             [taps],
             edges=edges,
@@ -868,13 +883,18 @@ class MotionKernel(TransformerMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             device=device,
         )
-        return self._add_intercept(values[..., 0])
+        self._add_intercept(outputs[0])
+        return outputs
 
-    def _add_intercept(self, values: NDArray) -> NDArray:
+    def _add_intercept(self, values: Any) -> Any:
         if self.intercept_.any():
             n_joints, n_coords = self._groups.shape
             constant = self._rows(self.intercept_.reshape(-1))
-            values += np.broadcast_to(constant, self._groups.size).reshape(n_joints, n_coords)
+            constants = np.broadcast_to(constant, self._groups.size)
+            if is_cuda_array(values):
+                on_device.add_constants(values, constants)
+            else:
+                values += constants.reshape(n_joints, n_coords)
         return values
 
     def _rows(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -902,17 +922,89 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _tails(
-    sequences: Sequences, target: NDArray | None, n_frames: int
-) -> list[tuple[NDArray, NDArray | None]]:
-    """Return copies of the last frames of each sequence, and of their target."""
-    tails = []
-    for start, stop in zip(sequences.starts, sequences.stops):
-        last = slice(max(start, stop - n_frames), stop)
-        tails.append(
-            (sequences.frames[last].copy(), None if target is None else target[last].copy())
-        )
-    return tails
+def _base_weights(sequences: Sequences, rows: Any, per_sequence: NDArray[np.float64] | None) -> Any:
+    """Return what values weigh without regard to outliers, (total_frames, n_channels).
+
+    On a device there may be fewer columns, each for several channels.
+    """
+    base = sequences.beside(np.ones((len(sequences.frames), 1))) if rows is None else rows
+    if per_sequence is not None:
+        base = weighted(base, frame_weights(per_sequence, sequences))
+    if is_cuda_array(base):
+        return base
+    n_channels = sequences.n_joints * sequences.n_coords
+    return np.repeat(base, n_channels // base.shape[1], axis=1)
+
+
+def determination(wanted: Any, given: Any, weights: Any) -> float | None:
+    """Return R² over what is known of both, or None if that has no weight.
+
+    Parameters
+    ----------
+    wanted, given : array of shape (total_frames, n_joints, n_coords)
+        On one device; NaN where a value is not known.
+    weights : array of shape (total_frames, 1 or n_joints) or None
+    """
+    if is_cuda_array(wanted):
+        total, first, *_ = on_device.score_sums(wanted, given, weights, 0.0)
+        if not total:
+            return None
+        *_, spread, error = on_device.score_sums(wanted, given, weights, first / total)
+    else:
+        wanted, given = wanted.astype(np.float64), given.astype(np.float64)
+        scale = np.ones(wanted.shape)
+        if weights is not None:
+            scale *= weights[:, :, np.newaxis]
+        known = ~np.isnan(wanted) & ~np.isnan(given)
+        if not scale[known].any():
+            return None
+        mean = np.average(wanted[known], weights=scale[known])
+        spread = (scale[known] * (wanted[known] - mean) ** 2).sum()
+        error = (scale[known] * (wanted[known] - given[known]) ** 2).sum()
+    if spread == 0:
+        return 1.0 if error == 0 else 0.0
+    return float(1 - error / spread)
+
+
+_Tails = list[tuple[NDArray, NDArray | None]]
+
+
+def _tails(sequences: Sequences, target: Any, n_frames: int) -> _Tails:
+    """Return copies, on the host, of the last frames of each sequence, and of their target."""
+    lengths = np.minimum(sequences.lengths, n_frames)
+    rows = rows_of(sequences.stops - lengths, lengths)
+    bounds = np.cumsum(lengths)[:-1]
+    frames = np.split(_rows_on_host(sequences.frames, rows), bounds)
+    if target is None:
+        return [(part, None) for part in frames]
+    return list(zip(frames, np.split(_rows_on_host(target, rows), bounds)))
+
+
+def _rows_on_host(values: Any, rows: NDArray[np.int64]) -> NDArray:
+    if not is_cuda_array(values):
+        return values[rows]
+    memory = on_device.memory_at(values)
+    with memory.scope():
+        return memory.fetch(on_device.take_rows(values, rows))
+
+
+def _continued_on_device(sequences: Sequences, target: Any, tails: _Tails) -> tuple[Any, Any]:
+    """Return sequences, and their target, behind the last frames of those before."""
+    before = np.array([len(frames) for frames, _ in tails])
+    # The tails come first, all of them, then the frames; rows puts them into their order.
+    tail_starts = np.cumsum(before) - before
+    starts = np.stack([tail_starts, before.sum() + sequences.starts], axis=1).ravel()
+    rows = rows_of(starts, np.stack([before, sequences.lengths], axis=1).ravel())
+    stops = np.cumsum(before + sequences.lengths)
+
+    def behind(parts: list[Any], values: Any) -> Any:
+        return on_device.take_rows(on_device.stacked(np.concatenate(parts), values), rows)
+
+    frames = behind([frames for frames, _ in tails], sequences.frames)
+    if target is not None:
+        target = behind([part for _, part in tails], target)
+    starts = stops - before - sequences.lengths
+    return replace(sequences, frames=frames, starts=starts, stops=stops), target
 
 
 def frame_target(y: Any, sequences: Sequences, axes: tuple[str, ...] | None) -> NDArray | None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import resolve_device
+from fastmotion.core.memory import memory_of
 from fastmotion.core.validation import Interval, validate_parameter_constraints
 from fastmotion.trajectory._motion_kernel import (
     MotionKernel,
@@ -29,6 +29,7 @@ from fastmotion.trajectory.sequences import (
     check_confidence,
     check_joints,
     check_sequences,
+    device_for,
     takes_sequences,
 )
 from fastmotion.trajectory.solvers import build_quadratic, solve, squared_loss
@@ -141,34 +142,35 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         )
         candidates = self._candidates()
         kernel = candidates[0]
-        device = resolve_device(kernel.device, X)
-        sequences = check_sequences(X, axes=kernel.axes)
-        target = frame_target(y, sequences, kernel.axes)
-        check_joints(sequences)
-        trust = check_confidence(confidence, sequences, kernel.axes)
-        size = sequences.n_joints, sequences.n_coords
-        designs = [
-            make_design(c, coef_shape(c.sharing, *size), target is not None) for c in candidates
-        ]
-        reach = min(d.reach[0] for d in designs), max(d.reach[1] for d in designs)
-        widest = max(designs, key=operator.attrgetter("n_lags"))
-        finest = self.sharing[0] if len(set(self.sharing)) == 1 else "channel"
-        rows, weights = split_weights(sample_weight, trust, sequences, reach)
-        splits = [
-            collect_lags(
-                sequences.select(split),
-                channel_groups(finest, *size),
-                reach[1] - reach[0] + 1,
-                reach[1],
-                target=target,
-                row_weights=rows,
-                sequence_weights=None if weights is None else weights[split],
-                n_jobs=kernel.n_jobs,
-                device=device,
-            )
-            for split in self._splits(sequences, groups)
-        ]
-        levels = noise_levels(sequences) if kernel.noise == "auto" else np.empty(0)
+        device = device_for(kernel.device, X)
+        with memory_of(device).scope():
+            sequences = check_sequences(X, axes=kernel.axes, device=device).on(device)
+            target = frame_target(y, sequences, kernel.axes)
+            check_joints(sequences)
+            trust = check_confidence(confidence, sequences, kernel.axes)
+            size = sequences.n_joints, sequences.n_coords
+            designs = [
+                make_design(c, coef_shape(c.sharing, *size), target is not None) for c in candidates
+            ]
+            reach = min(d.reach[0] for d in designs), max(d.reach[1] for d in designs)
+            widest = max(designs, key=operator.attrgetter("n_lags"))
+            finest = self.sharing[0] if len(set(self.sharing)) == 1 else "channel"
+            rows, weights = split_weights(sample_weight, trust, sequences, reach)
+            splits = [
+                collect_lags(
+                    sequences.select(split),
+                    channel_groups(finest, *size),
+                    reach[1] - reach[0] + 1,
+                    reach[1],
+                    target=target,
+                    row_weights=rows,
+                    sequence_weights=None if weights is None else weights[split],
+                    n_jobs=kernel.n_jobs,
+                    device=device,
+                )
+                for split in self._splits(sequences, groups)
+            ]
+            levels = noise_levels(sequences) if kernel.noise == "auto" else np.empty(0)
         noise = noise_deviation(kernel.noise, levels)
         total = functools.reduce(operator.add, splits)
         losses = np.zeros((len(candidates), len(splits)))

@@ -257,9 +257,12 @@ def _filter_parts(
                 results = memory.empty((len(outs), *here.shape), frames.dtype)
                 shifted = blocks[part.blocks] - part.rows.start
                 n_infinite += program.run(here, trust, shifted, results, device)
-                inner = slice(part.outputs.start - part.rows.start, part.outputs.stop - part.rows.start)
+                low, high = (
+                    part.outputs.start - part.rows.start,
+                    part.outputs.stop - part.rows.start,
+                )
                 for k, out in enumerate(outs):
-                    moving.down(results[k][inner], out[part.outputs])
+                    moving.down(results[k][low:high], out[part.outputs])
     return n_infinite
 
 

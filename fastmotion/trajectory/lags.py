@@ -249,7 +249,7 @@ def collect_lags(
     kernels, memory = kernels_for(device.kind), memory_of(device)
     labels = groups.ravel()
     n_channels, n_groups = len(labels), int(labels.max()) + 1
-    with memory.scope("lower n_taps, or share kernels between joints"), thread_limit(n_jobs) as most:
+    with memory.scope("lower n_taps, or share kernels"), thread_limit(n_jobs) as n_threads:
         frames, target = _of_one_dtype(sequences, target)
         if target is not None and row_weights is None and _has_nan(target):
             row_weights = np.ones((len(frames), 1))
@@ -266,7 +266,7 @@ def collect_lags(
         for here, begin, end in _parts(pieces, tasks, frames, memory):
             with (
                 memory.scope("pass fewer frames or sequences at a time"),
-                thread_limit(worthwhile_threads(most, work)),
+                thread_limit(worthwhile_threads(n_threads, work)),
             ):
                 kernels.lag_statistics(
                     memory.put(frames[begin:end]),

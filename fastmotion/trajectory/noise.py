@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmotion.core.device import is_cuda_array
+from fastmotion.trajectory import on_device
 from fastmotion.trajectory.sequences import Sequences
 
 _ORDER = 5
@@ -25,6 +27,9 @@ def noise_levels(sequences: Sequences) -> NDArray[np.float64]:
     ndarray of shape (n,)
         Of the channels that have at least one fifth difference.
     """
+    if is_cuda_array(sequences.frames):
+        sizes = on_device.noise_sizes(sequences.frames, sequences.starts, sequences.stops)
+        return sizes[~np.isnan(sizes)] / (_GAIN * NORMAL_MEDIAN)
     levels = []
     for start, stop in zip(sequences.starts, sequences.stops):
         frames = sequences.frames[start:stop].reshape(stop - start, -1)

@@ -18,6 +18,11 @@ def cell_names(pyramid: Sequence[int]) -> list[str]:
     return [f"{i + 1}of{level}" for level in pyramid for i in range(level)]
 
 
+def cells_of(pyramid: Sequence[int]) -> list[tuple[int, int]]:
+    """Return of each part of a sequence into how many of them it is cut, and its number."""
+    return [(n, i) for n in pyramid for i in range(n)]
+
+
 def pool(
     values: NDArray,
     lengths: NDArray[np.int64],
@@ -68,7 +73,7 @@ def _runs(lengths: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int
 
 
 def _bounds(n_rows: int, pyramid: Sequence[int]) -> list[tuple[int, int]]:
-    return [(n_rows * i // n, n_rows * (i + 1) // n) for n in pyramid for i in range(n)]
+    return [(n_rows * i // n, n_rows * (i + 1) // n) for n, i in cells_of(pyramid)]
 
 
 def _statistics(block: NDArray, pools: Sequence[str]) -> NDArray[np.float64]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmotion.core.validation import as_real_array, import_optional
+from fastmotion.core.device import CPU, Device, is_cuda_array, resolve_device
+from fastmotion.core.interop import as_device_array, like, summarise
+from fastmotion.core.memory import memory_of
+from fastmotion.core.validation import as_real_array, import_optional, require_real
+from fastmotion.trajectory import on_device
 
 __all__ = [
     "Sequences",
@@ -20,6 +24,7 @@ __all__ = [
     "check_sequence_weights",
     "check_sequences",
     "check_target",
+    "device_for",
     "number_parts",
     "rows_of",
     "takes_sequences",
@@ -40,6 +45,9 @@ _DIMS = {
     "space": "coord",
 }
 
+# Frames that fits of several passes take: them, their target and weights, in float64.
+_COPIES = 8
+
 _RESHAPE = (
     "insert the axis that is missing, X[:, numpy.newaxis, :] for one joint or "
     "X[:, :, numpy.newaxis] for one coordinate, or name the axes with axes="
@@ -48,14 +56,23 @@ _RESHAPE = (
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """Where the axes of one container lie; ``template`` is the DataArray it came as, if it did."""
+    """Where the axes of one container lie, and what it came as.
+
+    ``template`` is a DataArray, and ``given`` an array on a CUDA device, if it was one.
+    """
 
     axes: tuple[str, ...]
     template: Any = None
+    given: Any = None
 
-    def unfold(self, array: NDArray) -> NDArray:
-        """Return a view with the axes (sequence, frame, joint, coord)."""
-        ordered = array.transpose([self.axes.index(axis) for axis in _AXES if axis in self.axes])
+    def unfold(self, array: Any) -> Any:
+        """Return a view, on a device an array, with the axes (sequence, frame, joint, coord)."""
+        order = [self.axes.index(axis) for axis in _AXES if axis in self.axes]
+        if is_cuda_array(array):
+            ordered = on_device.contiguous(array, order)
+            sizes = dict(zip(self.axes, tuple(array.shape)))
+            return ordered.reshape(tuple(sizes.get(axis, 1) for axis in _AXES))
+        ordered = array.transpose(order)
         return ordered[tuple(slice(None) if a in self.axes else np.newaxis for a in _AXES)]
 
     def fold(self, block: NDArray, first: int, extra_dims: Sequence[str]) -> Any:
@@ -81,7 +98,7 @@ class _Layout:
         """Return the layout of some of the sequences."""
         if self.template is None:
             return self
-        return _Layout(self.axes, self.template.isel({self._dim("sequence"): indices}))
+        return _Layout(self.axes, self.template.isel({self._dim("sequence"): indices}), self.given)
 
     def single(self, index: int) -> _Layout:
         """Return the layout of one sequence alone."""
@@ -89,8 +106,8 @@ class _Layout:
             return self
         axes = tuple(axis for axis in self.axes if axis != "sequence")
         if self.template is None:
-            return _Layout(axes)
-        return _Layout(axes, self.template.isel({self._dim("sequence"): index}))
+            return _Layout(axes, None, self.given)
+        return _Layout(axes, self.template.isel({self._dim("sequence"): index}), self.given)
 
     def dims(self) -> dict[str, str]:
         """Return the axis that each name of a dimension stands for."""
@@ -108,13 +125,14 @@ class Sequences:
 
     Attributes
     ----------
-    frames : ndarray of shape (total_frames, n_joints, n_coords), float32 or float64
-        C-contiguous; it may be the caller's memory and must not be written to. NaN is missing.
+    frames : ndarray or device array of shape (total_frames, n_joints, n_coords)
+        float32 or float64, C-contiguous; it may be the caller's memory and must not be written to.
+        NaN is missing.
     starts, stops : ndarray of shape (n_sequences,), int64
         Sequence ``i`` is ``frames[starts[i]:stops[i]]``.
     """
 
-    frames: NDArray
+    frames: Any
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     _layouts: tuple[_Layout, ...]
@@ -137,9 +155,44 @@ class Sequences:
         return self.frames.shape[2]
 
     @property
+    def given(self) -> Any:
+        """The first array on a CUDA device that the sequences came as, or None."""
+        return next((x.given for x in self._layouts if x.given is not None), None)
+
+    @property
+    def place(self) -> Device:
+        """The device that the frames lie on."""
+        return on_device.memory_at(self.frames).device if is_cuda_array(self.frames) else CPU
+
+    def beside(self, values: Any) -> Any:
+        """Return what belongs to the frames where these lie."""
+        return memory_of(self.place).put(values)
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of frames of each sequence."""
         return self.stops - self.starts
+
+    def on(self, device: Device) -> Sequences:
+        """Return the sequences with their frames on a device, if they are and fit into its memory.
+
+        They stay on the host, to go there in parts, if the device has no room for a few of them.
+
+        Parameters
+        ----------
+        device : Device
+
+        Returns
+        -------
+        Sequences
+            Its frames are good until the scope of the device's memory ends.
+        """
+        if device.kind == "cpu" or is_cuda_array(self.frames):
+            return self
+        memory = memory_of(device)
+        if _COPIES * self.frames.nbytes > memory.budget(1.0):
+            return self
+        return replace(self, frames=memory.put(self.frames))
 
     def select(self, indices: Any) -> Sequences:
         """Return some of the sequences, on the same frames.
@@ -233,6 +286,39 @@ class Sequences:
             begin += count
         return results if self._is_list else results[0]
 
+    def restore_outputs(
+        self, outputs: Any, before: int = 0, after: int = 0, extra_dims: Sequence[str] = ()
+    ) -> Any:
+        """Put what kernels give for all frames back into a container like that of the sequences.
+
+        Parameters
+        ----------
+        outputs : ndarray or device array of shape (n_kernels, total_frames, n_joints, n_coords)
+        before, after : int, default=0
+            Frames of each sequence to leave out at its beginning and at its end.
+        extra_dims : tuple of one str or none, default=()
+            Name of the kernels' axis, which comes last, in an ``xarray.DataArray``; without it
+            there is one kernel, and no such axis.
+
+        Returns
+        -------
+        ndarray, CUDA array, list of these, or xarray.DataArray
+            As by `restore`; arrays on a device are of the library that the input came from.
+        """
+        lengths = np.maximum(self.lengths - before - after, 0)
+        if not is_cuda_array(outputs):
+            values = np.moveaxis(outputs, 0, -1) if extra_dims else outputs[0]
+            kept = rows_of(self.starts + before, lengths) if before + after else slice(None)
+            return self.restore(values[kept], lengths, first=before, extra_dims=extra_dims)
+        results, begin = [], 0
+        for layout, count in zip(self._layouts, self._counts):
+            part = slice(begin, begin + count)
+            axes = (*layout.axes, "kernel") if extra_dims else layout.axes
+            values = on_device.folded(outputs, self.starts[part] + before, lengths[begin], axes)
+            results.append(like(values, layout.given))
+            begin += count
+        return results if self._is_list else results[0]
+
 
 def _put_back(
     layout: _Layout,
@@ -258,8 +344,17 @@ def _put_back(
     return layout.fold(block, first, extra_dims)
 
 
+def device_for(device: str | Device | None, X: Any) -> Device:
+    """Return the device that a call runs on: `resolve_device` for sequences, or a list of them."""
+    return resolve_device(device, *(X if isinstance(X, list | tuple) else (X,)))
+
+
 def check_sequences(
-    X: ArrayLike | Sequence[ArrayLike], *, axes: Sequence[str] | None = None, name: str = "X"
+    X: ArrayLike | Sequence[ArrayLike],
+    *,
+    axes: Sequence[str] | None = None,
+    name: str = "X",
+    device: Device = CPU,
 ) -> Sequences:
     """Return trajectories of joints in one form, without a copy where they have it already.
 
@@ -276,6 +371,9 @@ def check_sequences(
         those above. "frame" must be among them; what is left out has size one.
     name : str, default="X"
         What error messages call it.
+    device : Device, default=CPU
+        Where the call runs: arrays on a CUDA device stay there. If one of a list lies on it, all
+        go there; others stay on the host, see `Sequences.on`.
 
     Returns
     -------
@@ -312,14 +410,14 @@ def check_sequences(
         )
     blocks, layouts = [], []
     for part, part_name in parts:
-        block, layout = _read(part, part_name, axes, is_part=is_list)
+        block, layout = _read(part, part_name, axes, device, is_part=is_list)
         blocks.append(block)
         layouts.append(layout)
     _check_same_joints(blocks, name)
     lengths = np.repeat([block.shape[1] for block in blocks], [block.shape[0] for block in blocks])
     stops = np.cumsum(lengths, dtype=np.int64)
     counts = tuple(block.shape[0] for block in blocks)
-    return Sequences(_join(blocks), stops - lengths, stops, tuple(layouts), counts, is_list)
+    return Sequences(_join(blocks, device), stops - lengths, stops, tuple(layouts), counts, is_list)
 
 
 def takes_sequences(tags: Any) -> Any:
@@ -371,9 +469,15 @@ def check_joints(sequences: Sequences) -> None:
     ValueError
         One is.
     """
+    frames = sequences.frames
     # Most are there in the first frame, and need no look at the others.
-    unseen = np.flatnonzero(np.isnan(sequences.frames[0]).all(axis=-1))
-    unseen = unseen[np.isnan(sequences.frames[:, unseen]).all(axis=(0, 2))]
+    if is_cuda_array(frames):
+        first = on_device.memory_at(frames).fetch(frames[:1])[0]
+        unseen = np.flatnonzero(np.isnan(first).all(axis=-1))
+        unseen = np.flatnonzero(~on_device.seen_joints(frames)) if len(unseen) else unseen
+    else:
+        unseen = np.flatnonzero(np.isnan(frames[0]).all(axis=-1))
+        unseen = unseen[np.isnan(frames[:, unseen]).all(axis=(0, 2))]
     if len(unseen):
         raise ValueError(
             f"X must have values for all joints, got only NaN for joint(s) {unseen.tolist()}; "
@@ -432,7 +536,8 @@ def check_target(
     >>> check_target(np.zeros((4, 50, 15, 3)), sequences).shape
     (200, 15, 3)
     """
-    return _read_alike(y, "y", sequences, _check_axes(axes), [()], sequences.n_coords)
+    target = _read_alike(y, "y", sequences, _check_axes(axes), [()], sequences.n_coords)
+    return sequences.beside(target)
 
 
 def check_confidence(
@@ -475,14 +580,22 @@ def check_confidence(
     if confidence is None:
         return None
     dropped: list[tuple[str, ...]] = [("coord",), ()]
-    values = _read_alike(confidence, "confidence", sequences, _check_axes(axes), dropped, 1)[..., 0]
-    low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+    values = _read_alike(confidence, "confidence", sequences, _check_axes(axes), dropped, 1)
+    values = values.reshape(tuple(values.shape)[:2])
+    is_on_device = is_cuda_array(values)
+    if is_on_device:
+        summary = summarise(values)
+        low, high = summary.smallest, summary.largest
+    else:
+        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
     if low < 0 or high > 1:
         raise ValueError(
             f"confidence must lie in [0, 1], got values from {low} to {high}; scale it, for "
             "example by its maximum"
         )
-    return np.nan_to_num(values, nan=0.0)
+    if is_on_device:
+        return on_device.filled(values, 0.0) if summary.n_nan else values
+    return sequences.beside(np.nan_to_num(values, nan=0.0))
 
 
 def check_sequence_weights(
@@ -525,26 +638,35 @@ def check_sequence_weights(
     ((100,), 'frame')
     """
     weights, kind = _read_weights(sample_weight, sequences)
-    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+    if is_cuda_array(weights):
+        summary = summarise(weights)
+        is_finite, low, high = summary.is_finite, summary.smallest, summary.largest
+    else:
+        is_finite = bool(np.isfinite(weights).all())
+        low, high = weights.min(), weights.max()
+    if not is_finite or low < 0 or not high > 0:
         raise ValueError(
             "sample_weight must be finite and not negative, with at least one weight above zero, "
-            f"got values from {weights.min()} to {weights.max()}"
+            f"got values from {low} to {high}"
         )
-    return weights, kind
+    return weights if kind == "sequence" else sequences.beside(weights), kind
 
 
 def _read_weights(sample_weight: Any, sequences: Sequences) -> tuple[NDArray[np.float64], str]:
-    n_frames, n_joints = sequences.frames.shape[:2]
+    n_frames, n_joints = len(sequences.frames), sequences.n_joints
     flat = {
         (sequences.n_sequences,): "sequence",
         (n_frames,): "frame",
         (n_frames, n_joints): "joint",
     }
-    is_nested = isinstance(sample_weight, list | tuple) and any(map(np.ndim, sample_weight))
+    is_nested = isinstance(sample_weight, list | tuple) and any(map(_n_axes, sample_weight))
     if not is_nested and not (_is_data_array(sample_weight) and sample_weight.ndim > 1):
-        array = _floats(sample_weight, "sample_weight")
-        if array.shape in flat:
-            return array.astype(np.float64, copy=False), flat[array.shape]
+        array = _floats(sample_weight, "sample_weight", sequences.place)
+        kind = flat.get(tuple(array.shape))
+        if kind == "sequence" and is_cuda_array(array):
+            array = on_device.memory_at(array).fetch(array)
+        if kind is not None:
+            return on_device.as_float64(array), kind
     try:
         values = _read_alike(
             sample_weight, "sample_weight", sequences, None, [("coord",), ("joint", "coord")], 1
@@ -555,8 +677,14 @@ def _read_weights(sample_weight: Any, sequences: Sequences) -> tuple[NDArray[np.
             f"sample_weight must have one of the shapes {shapes}, or hold the axes of the "
             f"sequences without the coordinates and with or without the joints: {error}"
         ) from error
-    weights = values[..., 0].astype(np.float64, copy=False)
-    return (weights, "joint") if weights.shape[1] == n_joints else (weights[:, 0], "frame")
+    weights = on_device.as_float64(values.reshape(tuple(values.shape)[:2]))
+    if weights.shape[1] == n_joints:
+        return weights, "joint"
+    return weights.reshape((len(weights),)), "frame"
+
+
+def _n_axes(x: Any) -> int:
+    return x.ndim if is_cuda_array(x) else np.ndim(x)
 
 
 def _check_axes(axes: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -583,8 +711,12 @@ def _is_data_array(x: Any) -> bool:
     return hasattr(x, "dims") and hasattr(x, "coords") and hasattr(x, "isel")
 
 
-def _floats(x: Any, name: str) -> NDArray:
-    """Return an array of real numbers, with NaN where it was masked."""
+def _floats(x: Any, name: str, device: Device = CPU) -> Any:
+    """Return an array of real numbers, with NaN where it was masked; of floats on a device."""
+    if is_cuda_array(x) and device.kind == "cuda":
+        array = as_device_array(x, device)
+        require_real(array, name)
+        return as_device_array(array, device, _float_type(array.dtype))
     if hasattr(x, "data_vars"):
         raise TypeError(f"{name} is a Dataset; pass one of its variables, {name}['position']")
     if isinstance(x, np.ndarray) and x.dtype == object:
@@ -603,10 +735,10 @@ def _float_type(*dtypes: np.dtype) -> type[np.floating]:
 
 
 def _read(
-    x: Any, name: str, axes: tuple[str, ...] | None, *, is_part: bool
-) -> tuple[NDArray, _Layout]:
+    x: Any, name: str, axes: tuple[str, ...] | None, device: Device, *, is_part: bool
+) -> tuple[Any, _Layout]:
     """Return one container as (n_sequences, n_frames, n_joints, n_coords), and its layout."""
-    array = _floats(x, name)
+    array = _floats(x, name, device)
     template = x if _is_data_array(x) else None
     if template is not None and axes is None:
         axes = _axes_of_dims(template.dims, name, _DIMS)
@@ -619,7 +751,7 @@ def _read(
             f"{name} must hold at least one frame, joint and coordinate, got shape {array.shape} "
             f"for the axes {axes}; leave it out"
         )
-    layout = _Layout(axes, template)
+    layout = _Layout(axes, template, x if is_cuda_array(x) else None)
     return layout.unfold(array), layout
 
 
@@ -643,19 +775,21 @@ def _axes_of_dims(dims: Sequence[Any], name: str, known: dict[str, str]) -> tupl
 
 
 def _check_same_joints(blocks: list[NDArray], name: str) -> None:
-    first = blocks[0].shape[2:]
+    first = tuple(blocks[0].shape)[2:]
     for i, block in enumerate(blocks):
-        if block.shape[2:] != first:
+        if tuple(block.shape)[2:] != first:
             raise ValueError(
                 f"the sequences of {name} must have the same joints and coordinates, got "
-                f"{block.shape[2:]} in {name}[{i}] and {first} in {name}[0]"
+                f"{tuple(block.shape)[2:]} in {name}[{i}] and {first} in {name}[0]"
             )
 
 
-def _join(blocks: list[NDArray]) -> NDArray:
+def _join(blocks: list[Any], device: Device) -> Any:
     """Return all frames one after the other, (total_frames, n_joints, n_coords)."""
-    shape = blocks[0].shape[2:]
+    shape = tuple(blocks[0].shape)[2:]
     dtype = _float_type(*(block.dtype for block in blocks))
+    if any(map(is_cuda_array, blocks)):
+        return on_device.join(blocks, device, dtype)
     if len(blocks) == 1:
         return np.ascontiguousarray(blocks[0], dtype).reshape(-1, *shape)
     out = np.empty((sum(block.shape[0] * block.shape[1] for block in blocks), *shape), dtype)
@@ -680,6 +814,7 @@ def _read_alike(
             f"got {what}"
         )
     parts = _parts(y, name) if sequences._is_list else [(y, name)]
+    device = sequences.place
     blocks, begin = [], 0
     for (part, part_name), layout, count in zip(parts, sequences._layouts, sequences._counts):
         sizes = {
@@ -691,10 +826,10 @@ def _read_alike(
         begin += count
         full = axes or layout.axes
         options = [tuple(axis for axis in full if axis not in drop) for drop in dropped]
-        blocks.append(_read_sized(part, part_name, layout, options, sizes))
+        blocks.append(_read_sized(part, part_name, layout, options, sizes, device))
     if len({block.shape[2] for block in blocks}) > 1:
         raise ValueError(f"{name} must have the joint axis in all of its arrays or in none")
-    return _join(blocks)
+    return _join(blocks, device)
 
 
 def _read_sized(
@@ -703,18 +838,18 @@ def _read_sized(
     layout: _Layout,
     options: list[tuple[str, ...]],
     sizes: dict[str, int],
-) -> NDArray:
+    device: Device,
+) -> Any:
     """Return a container with one of the sets of axes and of these sizes."""
-    array = _floats(x, name)
+    array = _floats(x, name, device)
     if _is_data_array(x):
         found = _axes_of_dims(x.dims, name, {**_DIMS, **layout.dims()})
         if set(found) not in map(set, options):
             raise ValueError(f"{name} must have dimensions for {options}, got {tuple(x.dims)}")
         options = [found]
     shapes = {tuple(sizes[axis] for axis in option): option for option in options}
-    if array.shape not in shapes:
+    shape = tuple(array.shape)
+    if shape not in shapes:
         wanted = " or ".join(f"{shape} for {option}" for shape, option in shapes.items())
-        raise ValueError(
-            f"{name} must have the sizes of the sequences, {wanted}, got {array.shape}"
-        )
-    return _Layout(shapes[array.shape]).unfold(array)
+        raise ValueError(f"{name} must have the sizes of the sequences, {wanted}, got {shape}")
+    return _Layout(shapes[shape]).unfold(array)

@@ -419,8 +419,10 @@ def _finish_cut_off(
     scratch,
     outs,
 ):
-    """Set the outputs of windows that are cut off: NaN if taps are missing whose weights differ
-    between channels. In turns, a thread finds a row's weights and they all sum up the channels.
+    """Set the outputs of windows that are cut off.
+
+    In turns, each thread finds the weights of a window, and all of them sum up the channels. Where
+    taps are missing whose weights differ between channels, outputs are NaN, to be repaired.
     """
     n_taps = len(offsets)
     n_channels = frames.shape[1]

@@ -167,9 +167,7 @@ def fifth_differences(frames, blocks, out):
     _fifth_differences[len(blocks), _THREADS](frames, blocks, out)
 
 
-@cuda_kernel(
-    signatures=tuple(void(t[:, ::1], int64[:, ::1], float64[:, ::1]) for t in _FLOATS)
-)
+@cuda_kernel(signatures=tuple(void(t[:, ::1], int64[:, ::1], float64[:, ::1]) for t in _FLOATS))
 def _fifth_differences(frames, blocks, out):
     b = cuda.blockIdx.x
     n_channels = frames.shape[1]
@@ -191,9 +189,7 @@ def distances(values, others, weights, out):
 
 
 @cuda_kernel(
-    signatures=tuple(
-        void(t[:, ::1], t[:, ::1], float64[:, ::1], float64[:, ::1]) for t in _FLOATS
-    )
+    signatures=tuple(void(t[:, ::1], t[:, ::1], float64[:, ::1], float64[:, ::1]) for t in _FLOATS)
 )
 def _distances(values, others, weights, out):
     row, column = _place(out)
@@ -212,9 +208,7 @@ def weigh_distances(distances, limits, groups, weights, out):
 
 
 @cuda_kernel(
-    signatures=(
-        void(float64[:, ::1], float64[::1], int64[::1], float64[:, ::1], float64[:, ::1]),
-    )
+    signatures=(void(float64[:, ::1], float64[::1], int64[::1], float64[:, ::1], float64[:, ::1]),)
 )
 def _weigh_distances(distances, limits, groups, weights, out):
     row, column = _place(out)
@@ -271,9 +265,11 @@ def medians(values, starts, stops, groups, n_groups):
 
 @cuda_kernel(
     signatures=(
-        void(int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, :, ::1], int64[:, :, :, ::1]),
+        void(
+            int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, :, ::1], int64[:, :, :, ::1]
+        ),
     )
-)
+)  # fmt: skip
 def _count_digits(keys, shares, groups, shift, found, bins):
     """Count the digits that follow on those that were found, of both middle numbers."""
     counts = cuda.shared.array((2, _N_BINS, _LANES), np.int32)
@@ -305,9 +301,7 @@ def _count_digits(keys, shares, groups, shift, found, bins):
                 cuda.atomic.add(bins, (part, groups[column], k // _N_BINS, k % _N_BINS), n)
 
 
-@cuda_kernel(
-    signatures=(void(boolean, int64[:, :, :, ::1], int64[:, :, ::1], int64[:, :, ::1]),)
-)
+@cuda_kernel(signatures=(void(boolean, int64[:, :, :, ::1], int64[:, :, ::1], int64[:, :, ::1]),))
 def _choose_digits(is_first, bins, ranks, found):
     """Append the digit that has the rank looked for, and set the counts to zero."""
     i = cuda.grid(1)
@@ -387,7 +381,7 @@ def _score_sums(wanted, given, weights, mean, sums):
         sums[cuda.blockIdx.x, 3] = error
 
 
-def pool(values, starts, lengths, pools, levels, fill_value, out, is_filled):
+def pool(values, starts, lengths, pools, levels, fill_value, out, n_empty):
     """Set statistics of sequences and of their parts.
 
     Parameters
@@ -402,11 +396,12 @@ def pool(values, starts, lengths, pools, levels, fill_value, out, is_filled):
     fill_value : float
         For parts without a value.
     out : device array of shape (n_sequences, n_kernels, n_channels, n_pools, n_cells)
-    is_filled : uint8 device array of the same shape
+    n_empty : int64 device array of shape (n_sequences,)
+        The number of features without a value is added to it.
     """
     n_items = out.size // (len(pools) * len(levels)) * len(levels)
     _pool[launch_shape((n_items,))](
-        values, starts, lengths, pools, levels, fill_value, out, is_filled
+        values, starts, lengths, pools, levels, fill_value, out, n_empty
     )
 
 
@@ -427,12 +422,12 @@ def _statistic(which, n, total, low, high, squares, deviations):
     signatures=tuple(
         void(
             t[:, :, ::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], float64,
-            t[:, :, :, :, ::1], uint8[:, :, :, :, ::1],
+            t[:, :, :, :, ::1], int64[::1],
         )
         for t in _FLOATS
     )
 )  # fmt: skip
-def _pool(values, starts, lengths, pools, levels, fill_value, out, is_filled):
+def _pool(values, starts, lengths, pools, levels, fill_value, out, n_empty):
     item = cuda.grid(1)
     n_kernels, _, n_channels = values.shape
     if item >= len(starts) * len(levels) * n_kernels * n_channels:
@@ -462,4 +457,5 @@ def _pool(values, starts, lengths, pools, levels, fill_value, out, is_filled):
         if n > 0.0:
             number = _statistic(pools[i], n, total, low, high, squares, deviations)
         out[sequence, k, c, i, cell] = number
-        is_filled[sequence, k, c, i, cell] = n == 0.0
+    if n == 0.0:
+        cuda.atomic.add(n_empty, sequence, len(pools))

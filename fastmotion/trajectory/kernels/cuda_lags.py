@@ -110,9 +110,7 @@ def lag_statistics(
         multiply(_REFERENCE, offsets)
         if len(target):
             multiply(_TARGET, crosses)
-        _add_totals[len(tasks), _BLOCK](
-            target, windows, *known, anchor, n_lags, _by_older(totals)
-        )
+        _add_totals[len(tasks), _BLOCK](target, windows, *known, anchor, n_lags, _by_older(totals))
 
 
 def total(parts):
@@ -152,10 +150,12 @@ def _centred(frames, t, channel, reference):
 
 @cuda_kernel(
     signatures=tuple(
-        void(t[:, ::1], t[:, ::1], int64[:, ::1], boolean, float64[:, ::1], int32[:, ::1], int64[::1])
+        void(
+            t[:, ::1], t[:, ::1], int64[:, ::1], boolean, float64[:, ::1], int32[:, ::1], int64[::1]
+        )
         for t in (float32, float64)
     )
-)
+)  # fmt: skip
 def _look_through(frames, target, pieces, has_weights, references, is_uneven, found):
     """Find a value amid each channel of a piece, and whether its windows weigh alike.
 
@@ -329,9 +329,7 @@ def _multiply(
             for k in range(LAG_TILE):
                 for j in range(LAG_TILE):
                     sums[k] += factors[j] * lagged[j + LAG_TILE - 1 - k]
-    _add_up(
-        sums, shared, width, channel_groups[first:], out[tasks[task, 4]], older, older + lag
-    )
+    _add_up(sums, shared, width, channel_groups[first:], out[tasks[task, 4]], older, older + lag)
 
 
 @cuda_kernel(
@@ -367,9 +365,7 @@ def _multiply_ends(
             leaving = piece_weights[p] * _centred(frames, t, channel, reference)
             for k in range(n_here):
                 sums[k] -= leaving * _centred(frames, t - lag - k, channel, reference)
-    _add_up(
-        sums, shared, width, channel_groups[first:], out[tasks[task, 4]], older, older + lag
-    )
+    _add_up(sums, shared, width, channel_groups[first:], out[tasks[task, 4]], older, older + lag)
 
 
 @cuda_kernel(
