@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import Device
+from fastmotion.core.device import Device, is_cuda_array, resolve_device
 from fastmotion.core.validation import StrOptions
-from fastmotion.epipolar import planes
+from fastmotion.epipolar import on_device, planes
 from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
 from fastmotion.epipolar.checks import check_points
 from fastmotion.epipolar.launching import Kernels
@@ -198,11 +198,12 @@ class Homography(TwoViewEstimator):
 
         Returns
         -------
-        ndarray of shape (n, 2), float64
-            Infinite or NaN where a point goes to infinity.
+        ndarray or CUDA array of shape (n, 2), float64
+            On the device and of the library of ``points``; infinite or NaN where a point goes to
+            infinity.
         """
         check_is_fitted(self)
-        return planes.map_points(self.H_, check_points(points))
+        return self._map(self.H_, points)
 
     def inverse_transform(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return where points of image 2 lie in image 1.
@@ -214,10 +215,11 @@ class Homography(TwoViewEstimator):
 
         Returns
         -------
-        ndarray of shape (n, 2), float64
+        ndarray or CUDA array of shape (n, 2), float64
+            As by `transform`.
         """
         check_is_fitted(self)
-        return planes.map_points(planes.inverse(self.H_), check_points(points))
+        return self._map(planes.inverse(self.H_), points)
 
     def transfer_covariance(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return how uncertain it is where exact points of image 1 lie in image 2.
@@ -241,6 +243,13 @@ class Homography(TwoViewEstimator):
     @property
     def _min_matches(self) -> int:
         return SAMPLE_SIZE
+
+    def _map(self, H: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64]:
+        device = resolve_device(self.device, points)
+        if device.kind == "cuda":
+            given = points if is_cuda_array(points) else check_points(points)
+            return on_device.transform(H, given, device)
+        return planes.map_points(H, check_points(points))
 
     def _distances(self, matches: NDArray[np.float64], kernels: Kernels) -> NDArray[np.float64]:
         return planes.sampson_distances(self.H_, matches, kernels)

@@ -14,6 +14,7 @@ from fastmotion.core.validation import as_real_array
 
 __all__ = [
     "check_device_matches",
+    "check_device_points",
     "check_fundamental",
     "check_image_number",
     "check_image_size",
@@ -90,7 +91,9 @@ def check_matches(
     return matches, is_valid
 
 
-def check_device_matches(X: Any, y: Any, device: Device, *, nan_policy: str) -> Any:
+def check_device_matches(
+    X: Any, y: Any, device: Device, *, nan_policy: str = "raise", name: str = "X"
+) -> Any:
     """Return matches on a CUDA device as float64.
 
     Parameters
@@ -99,8 +102,10 @@ def check_device_matches(X: Any, y: Any, device: Device, *, nan_policy: str) -> 
         As for `check_matches`.
     device : Device
         Where they lie.
-    nan_policy : {"raise", "omit"}
+    nan_policy : {"raise", "omit"}, default="raise"
         Rows to be omitted are still there.
+    name : str, default="X"
+        What error messages call the matches.
 
     Returns
     -------
@@ -115,15 +120,13 @@ def check_device_matches(X: Any, y: Any, device: Device, *, nan_policy: str) -> 
     """
     rows = as_device_array(X, device, np.float64)
     others = None if y is None else as_device_array(y, device, np.float64)
-    _check_shapes(rows.shape, None if others is None else others.shape, "X")
+    _check_shapes(rows.shape, None if others is None else others.shape, name)
     if others is not None:
         from fastmotion.epipolar.kernels.cuda_matches import join_points
 
         rows = join_points(memory_of(device), rows, others)
-    if nan_policy == "raise" and len(rows):
-        found = summarise(rows)
-        if not found.is_finite or found.smallest < -LARGEST or found.largest > LARGEST:
-            check_matches(to_host(rows))  # tells which
+    if nan_policy == "raise" and not _is_in_range_on_device(rows):
+        check_matches(to_host(rows), name=name)  # tells which
     return rows
 
 
@@ -197,13 +200,53 @@ def check_points(points: ArrayLike, name: str = "points") -> NDArray[np.float64]
         The shape is wrong, or a coordinate is NaN, infinite or larger than 1e30.
     """
     array = as_real_array(points, name)
-    if array.ndim != 2 or array.shape[1] != 2:
-        hint = f"; one point is {name}[numpy.newaxis]" if array.shape == (2,) else ""
-        raise ValueError(f"{name} must have shape (n, 2), rows x y, got {array.shape}{hint}")
+    _check_shape_of_points(array.shape, name)
     array = np.ascontiguousarray(array, dtype=np.float64)
     if not _is_in_range(array):
         raise ValueError(_describe_bad_rows(array, _rows_in_range(array), name))
     return array
+
+
+def check_device_points(points: Any, device: Device, name: str = "points") -> Any:
+    """Return points of one image that lie on a CUDA device as float64.
+
+    Parameters
+    ----------
+    points : CUDA array of shape (n, 2)
+    device : Device
+        Where they lie.
+    name : str, default="points"
+        What error messages call them.
+
+    Returns
+    -------
+    Numba device array of shape (n, 2), float64
+
+    Raises
+    ------
+    TypeError
+        The numbers are not real.
+    ValueError
+        As by `check_points`.
+    """
+    array = as_device_array(points, device, np.float64)
+    _check_shape_of_points(array.shape, name)
+    if not _is_in_range_on_device(array):
+        check_points(to_host(array), name)  # tells which
+    return array
+
+
+def _check_shape_of_points(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 2 or shape[1] != 2:
+        hint = f"; one point is {name}[numpy.newaxis]" if shape == (2,) else ""
+        raise ValueError(f"{name} must have shape (n, 2), rows x y, got {shape}{hint}")
+
+
+def _is_in_range_on_device(array: Any) -> bool:
+    if not len(array):
+        return True
+    found = summarise(array)
+    return found.is_finite and found.smallest >= -LARGEST and found.largest <= LARGEST
 
 
 def check_matrix(matrix: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:

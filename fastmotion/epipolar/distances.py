@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmotion.core.device import is_cuda_array
+from fastmotion.epipolar import on_device
 from fastmotion.epipolar.checks import check_matches
 from fastmotion.epipolar.estimation import normalise_fundamental
 
@@ -23,10 +25,10 @@ def sampson_distance(F: ArrayLike, matches: ArrayLike) -> NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of shape (n,), float64
+    ndarray or CUDA array of shape (n,), float64
         ``|x2ᵀ F x1| / sqrt((F x1)₁² + (F x1)₂² + (Fᵀ x2)₁² + (Fᵀ x2)₂²)``, pixels: not squared, and
-        not less than 0. It is 0 where both points are epipoles, and infinite where both have the
-        line at infinity for their epipolar line.
+        not less than 0; on the device and of the library of ``matches``. It is 0 where both points
+        are epipoles, and infinite where both have the line at infinity for their epipolar line.
 
     Raises
     ------
@@ -55,7 +57,10 @@ def sampson_distance(F: ArrayLike, matches: ArrayLike) -> NDArray[np.float64]:
     >>> sampson_distance(F, [[10, 20, 15, 20], [10, 20, 15, 22]]) / np.sqrt(0.5)
     array([0., 2.])
     """
-    residual, squared1, squared2 = _residual_and_gradients(F, matches)
+    matrix = normalise_fundamental(F)
+    if is_cuda_array(matches):
+        return on_device.measure(matrix, matches, lambda kernels: kernels.fundamental.set_distances)
+    residual, squared1, squared2 = _residual_and_gradients(matrix, matches)
     return _ratio(residual, np.sqrt(squared1 + squared2))
 
 
@@ -71,11 +76,11 @@ def symmetric_epipolar_distance(F: ArrayLike, matches: ArrayLike) -> NDArray[np.
 
     Returns
     -------
-    ndarray of shape (n,), float64
-        ``sqrt(d1² + d2²)``, pixels, where d2 is the distance of point 2 from the epipolar line of
-        point 1 and d1 that of point 1 from the line of point 2. The root mean square of the two is
-        this over √2. It is 0 where a point is the epipole: the other one then has no epipolar line
-        to be away from.
+    ndarray or CUDA array of shape (n,), float64
+        ``sqrt(d1² + d2²)``, pixels, on the device and of the library of ``matches``, where d2 is
+        the distance of point 2 from the epipolar line of point 1 and d1 that of point 1 from the
+        line of point 2. The root mean square of the two is this over √2. It is 0 where a point is
+        the epipole: the other one then has no epipolar line to be away from.
 
     Raises
     ------
@@ -103,15 +108,19 @@ def symmetric_epipolar_distance(F: ArrayLike, matches: ArrayLike) -> NDArray[np.
     >>> symmetric_epipolar_distance(F, [[10, 20, 15, 20], [10, 20, 15, 22]]) / np.sqrt(2)
     array([0., 2.])
     """
-    residual, squared1, squared2 = _residual_and_gradients(F, matches)
+    matrix = normalise_fundamental(F)
+    if is_cuda_array(matches):
+        return on_device.measure(
+            matrix, matches, lambda kernels: kernels.fundamental.set_symmetric_distances
+        )
+    residual, squared1, squared2 = _residual_and_gradients(matrix, matches)
     return np.hypot(_ratio(residual, np.sqrt(squared1)), _ratio(residual, np.sqrt(squared2)))
 
 
 def _residual_and_gradients(
-    F: ArrayLike, matches: ArrayLike
+    matrix: NDArray[np.float64], matches: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return |x2ᵀ F x1| and the squared lengths of its gradients by point 1 and by point 2."""
-    matrix = normalise_fundamental(F)
     x1, y1, x2, y2 = check_matches(matches, name="matches")[0].T
     a2, b2, c2 = (row[0] * x1 + row[1] * y1 + row[2] for row in matrix)
     a1, b1, _ = (column[0] * x2 + column[1] * y2 + column[2] for column in matrix.T)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmotion.core.device import is_cuda_array, resolve_device
+from fastmotion.epipolar import on_device
 from fastmotion.epipolar.checks import check_matches, check_matrix, check_points
 from fastmotion.epipolar.estimation import normalise_points, shorten
 from fastmotion.epipolar.launching import Kernels, cpu_kernels
@@ -220,8 +222,9 @@ def transform_points(H: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of shape (n, 2), float64
-        Infinite or NaN where a point goes to infinity.
+    ndarray or CUDA array of shape (n, 2), float64
+        On the device and of the library of ``points``; infinite or NaN where a point goes to
+        infinity.
 
     Raises
     ------
@@ -236,7 +239,10 @@ def transform_points(H: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
     >>> transform_points([[2, 0, 1], [0, 2, 0], [0, 0, 1]], [[10, 20]])
     array([[21., 40.]])
     """
-    return map_points(check_homography(H), check_points(points))
+    matrix = check_homography(H)
+    if is_cuda_array(points):
+        return on_device.transform(matrix, points, resolve_device("auto", points))
+    return map_points(matrix, check_points(points))
 
 
 def map_points(H: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -379,8 +385,9 @@ def planar_sampson_distance(H: ArrayLike, matches: ArrayLike) -> NDArray[np.floa
 
     Returns
     -------
-    ndarray of shape (n,), float64
-        Pixels; infinite where H leaves a match undefined.
+    ndarray or CUDA array of shape (n,), float64
+        Pixels, on the device and of the library of ``matches``; infinite where H leaves a match
+        undefined.
 
     Raises
     ------
@@ -404,8 +411,11 @@ def planar_sampson_distance(H: ArrayLike, matches: ArrayLike) -> NDArray[np.floa
     >>> planar_sampson_distance(np.eye(3), [[10, 10, 13, 14]])  # half of it in each image
     array([3.5355])
     """
+    matrix = normalise_homography(H)
+    if is_cuda_array(matches):
+        return on_device.measure(matrix, matches, lambda kernels: kernels.planar.set_distances)
     rows, _ = check_matches(matches, name="matches")
-    return sampson_distances(normalise_homography(H), rows, cpu_kernels())
+    return sampson_distances(matrix, rows, cpu_kernels())
 
 
 def sampson_distances(

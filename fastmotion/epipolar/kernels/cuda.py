@@ -7,6 +7,7 @@ from fastmotion.epipolar.kernels import cuda_planar as planar
 from fastmotion.epipolar.kernels.cuda_matches import (
     find_within,
     set_distances,
+    set_symmetric_distances,
     squared_distances,
     sum_gains,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "score_epipoles",
     "search",
     "set_distances",
+    "set_symmetric_distances",
     "squared_distances",
     "sum_gains",
 ]

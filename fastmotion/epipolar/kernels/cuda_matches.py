@@ -17,13 +17,14 @@ from fastmotion.epipolar.kernels.cuda_parts import (
     starts_of,
     up_to_power,
 )
-from fastmotion.epipolar.kernels.scalar import squared_sampson
+from fastmotion.epipolar.kernels.scalar import sampson_terms, squared_sampson
 
 __all__ = [
     "copy_columns",
     "find_within",
     "join_points",
     "set_distances",
+    "set_symmetric_distances",
     "squared_distances",
     "sum_gains",
 ]
@@ -143,6 +144,35 @@ def _measure_rows(matches, f, distances):
                     f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], x1, y1, x2, y2
                 )
             )
+        distances[i] = distance
+
+
+def set_symmetric_distances(residency, requests):
+    """Set distances on the device to those of points from epipolar lines, as `set_distances`.
+
+    They are the roots of the sums of the squares of both, 0 at an epipole.
+    """
+    memory = residency.memory
+    for model, matches, distances in requests:
+        if len(matches):
+            with memory.scope():
+                _measure_from_lines[_grid_over(len(matches)), THREADS](
+                    matches, memory.put(model), distances
+                )
+    return [None] * len(requests)
+
+
+@cuda_kernel(signatures=(void(_ROWS, float64[::1], float64[::1]),))
+def _measure_from_lines(matches, f, distances):
+    for i in range(cuda.grid(1), len(distances), cuda.gridsize(1)):
+        residual, a, b, c, d = sampson_terms(
+            f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8],
+            matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3],
+        )  # fmt: skip
+        distance = 0.0
+        if residual != 0.0:
+            square = residual * residual
+            distance = math.sqrt(square / (a * a + b * b) + square / (c * c + d * d))
         distances[i] = distance
 
 
