@@ -1,4 +1,4 @@
-"""Our side of the benchmarks on a GPU, in Numba's simulator: all cases in a process of their own."""
+"""Our side of the benchmarks on a GPU, in Numba's simulator: all in a process of its own."""
 
 import json
 
