@@ -32,7 +32,7 @@ def data_dir():
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_python():
     """Return a function that runs Python code in a fresh process and returns what it printed."""
 
