@@ -214,6 +214,23 @@ class DeviceSamples:
 
             return self._moments(gaussians, share)
 
+    def moments_of_all(self) -> GaussianMoments:
+        """Return the moments of all samples, which have no missing values, as one component."""
+        mean = self.rows(np.array([0])).astype(np.float64)
+        covariance = np.eye(mean.shape[1])[np.newaxis]
+
+        def share(rows: slice, X: Any, r: Any) -> None:
+            self.memory.fill(r, 1)
+            weights = self.kernels.part(self._weights, rows)
+            self.kernels.scale(r, rows.stop - rows.start, weights)
+
+        # Twice: about a sample, which may be far from all others, and about the mean that is found.
+        for _ in range(2):
+            gaussians = Gaussians.from_covariances(mean, covariance, "full")
+            moments = self._moments(gaussians, share)
+            mean = moments.means
+        return moments
+
     def _moments(
         self, gaussians: Gaussians, share: Callable[[slice, Any, Any], None]
     ) -> GaussianMoments:

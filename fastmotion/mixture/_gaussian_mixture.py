@@ -714,6 +714,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             sample_weight=samples.sample_weight,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
+            device=samples.memory.device,
         )
         self.criterion_path_ = result.criterion_path
         self.candidates_ = result.candidates

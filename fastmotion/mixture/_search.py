@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.core.parallel import thread_map
 from fastmotion.em.gaussians import COVARIANCE_TYPES, ILL_DEFINED, Gaussians
-from fastmotion.em.seeding import kmeans_plusplus, random_rows
+from fastmotion.em.seeding import random_rows
 from fastmotion.mixture._model import Mixture
-from fastmotion.mixture.kernels.search import climb_diag, climb_full, find_merger
+from fastmotion.mixture._search_data import SearchData
+from fastmotion.mixture.kernels.search import propose_mergers
 
 __all__ = ["Candidate", "Search"]
 
@@ -33,8 +33,6 @@ _DESCENT_SAMPLES = 20_000
 
 # Variances of rounding are at most this share of a feature's variance.
 _ROUNDING_SHARE = 0.05
-# Steps below this share of a feature's range are rounding of the numbers themselves.
-_LEAST_STEP = 1e-9
 # Share of its variances that is added to a covariance that is singular by rounding.
 _SINGULAR_SHARE = 1e-12
 
@@ -64,10 +62,7 @@ class Search:
 
     Parameters
     ----------
-    X : float64 ndarray of shape (n_samples, n_features)
-        Finite, C-contiguous.
-    sample_weight : float64 ndarray of shape (n_samples,)
-        Positive.
+    data : SearchData
     covariance_type : {"full", "tied", "diag", "spherical"}
     reg_covar : float
     n_jobs : int or None
@@ -86,8 +81,7 @@ class Search:
 
     def __init__(
         self,
-        X: NDArray,
-        sample_weight: NDArray,
+        data: SearchData,
         *,
         covariance_type: str,
         reg_covar: float,
@@ -95,19 +89,19 @@ class Search:
     ) -> None:
         self.covariance_type = covariance_type
         self.n_jobs = n_jobs
-        self.total_weight = float(sample_weight.sum())
-        self._X, self._sample_weight = X, sample_weight
-        self._centre = sample_weight @ X / self.total_weight
+        self._data = data
+        self.total_weight = data.total_weight
+        self._centre = data.centre
         with np.errstate(over="ignore", invalid="ignore"):
-            covariance = self._covariance_of_all()
+            covariance = _of_kind(data.scatter() / self.total_weight, covariance_type)
         if not np.isfinite(covariance).all():
             raise ValueError("squares of X overflow; scale X, or leave out what is so far off")
-        self._floor = reg_covar + _rounding(X, np.diagonal(covariance))
+        self._floor = reg_covar + _rounding(data.steps(), np.diagonal(covariance))
         if not (self._floor > 0).all():
             raise ValueError(ILL_DEFINED)
         self.spread = covariance + np.diag(self._floor)
         self._is_full = covariance_type in ("full", "tied")
-        self._samples_needed = X.shape[1] + 1 if self._is_full else 2
+        self._samples_needed = len(self._centre) + 1 if self._is_full else 2
         self._kind = COVARIANCE_TYPES.index(covariance_type)
 
     def descend(
@@ -123,24 +117,26 @@ class Search:
         out; there is one of ``min_components`` in any case. Log-likelihoods are those of the
         samples that the descents looked at, scaled up to all.
         """
-        rows = self._rows_to_descend_on(random_state)
-        X, weight = self._X[rows], self._sample_weight[rows]
-        room = int(len(X) / (_ROOM * self._samples_needed))
+        data = self._data
+        if len(data) > _DESCENT_SAMPLES:
+            data = data.take(
+                np.sort(random_state.choice(len(data), _DESCENT_SAMPLES, replace=False))
+            )
+        room = int(len(data) / (_ROOM * self._samples_needed))
         n_first = max(min_components, min(_OVERSTART * max_components, room))
         starts = [
-            self._start(X, weight, n_first, start % 2 == 0, random_state)
-            for start in range(n_starts)
+            self._start(data, n_first, start % 2 == 0, random_state) for start in range(n_starts)
         ]
 
         def run(start: Components) -> dict[int, Candidate]:
-            return self._descent(X, weight, start, min_components, max_components)
+            return self._descent(data, start, min_components, max_components)
 
         best: dict[int, Candidate] = {}
-        for found in thread_map(run, starts, n_jobs=self.n_jobs):
+        for found in data.map(run, starts, self.n_jobs):
             for k, candidate in found.items():
                 if k not in best or candidate.log_likelihood > best[k].log_likelihood:
                     best[k] = candidate
-        if len(X) == len(self._X):
+        if data is self._data:
             return best
         refined = self.polish(list(best.values()), tol=np.inf, max_iter=0)
         return {candidate.n_components: candidate for candidate in refined}
@@ -154,10 +150,10 @@ class Search:
         def run(candidate: Candidate) -> Candidate:
             weights, means, covariances = candidate.components
             components = weights.copy(), means.copy(), covariances.copy()
-            log_likelihood = self._climb(self._X, self._sample_weight, components, tol, max_iter)
+            log_likelihood = self._climb(self._data, components, tol, max_iter)
             return Candidate(*components, float(log_likelihood))
 
-        return thread_map(run, candidates, n_jobs=self.n_jobs)
+        return self._data.map(run, candidates, self.n_jobs)
 
     def mixture(self, candidate: Candidate) -> Mixture:
         """Return a candidate in the place of the data."""
@@ -180,30 +176,9 @@ class Search:
         }[self.covariance_type]()
         return Gaussians.from_covariances(means, packed, self.covariance_type)
 
-    def _covariance_of_all(self) -> NDArray:
-        """Return the covariance of the data, of the kind wanted for one component."""
-        scatter = np.zeros((self._X.shape[1],) * 2)
-        for first in range(0, len(self._X), _DESCENT_SAMPLES):
-            rows = slice(first, first + _DESCENT_SAMPLES)
-            away = self._X[rows] - self._centre
-            scatter += (away.T * self._sample_weight[rows]) @ away
-        covariance = scatter / self.total_weight
-        if self.covariance_type in ("full", "tied"):
-            return covariance
-        variances = np.diagonal(covariance)
-        if self.covariance_type == "spherical":
-            variances = np.full_like(variances, variances.mean())
-        return np.diag(variances)
-
-    def _rows_to_descend_on(self, random_state: np.random.RandomState) -> slice | NDArray:
-        if len(self._X) <= _DESCENT_SAMPLES:
-            return slice(None)
-        return np.sort(random_state.choice(len(self._X), _DESCENT_SAMPLES, replace=False))
-
     def _start(
         self,
-        X: NDArray,
-        weight: NDArray,
+        data: SearchData,
         n_components: int,
         spread: bool,
         random_state: np.random.RandomState,
@@ -211,37 +186,30 @@ class Search:
         """Return equal components at samples, drawn far apart or at random."""
         if spread:
             scale = np.sqrt(np.diagonal(self.spread))
-            rows = kmeans_plusplus(
-                (X - self._centre) / scale,
-                n_components,
-                sample_weight=weight,
-                random_state=random_state,
-                n_jobs=self.n_jobs,
-            )
+            rows = data.spread_rows(self._centre, scale, n_components, random_state, self.n_jobs)
         else:
-            rows = random_rows(len(X), n_components, random_state)
-        shrink = n_components ** (-2 / X.shape[1])
+            rows = random_rows(len(data), n_components, random_state)
+        shrink = n_components ** (-2 / len(self._centre))
         covariance = shrink * self.spread
         return (
             np.full(n_components, 1 / n_components),
-            X[rows] - self._centre,
+            data.rows(rows) - self._centre,
             np.tile(covariance, (n_components, 1, 1)),
         )
 
     def _descent(
         self,
-        X: NDArray,
-        weight: NDArray,
+        data: SearchData,
         components: Components,
         min_components: int,
         max_components: int,
     ) -> dict[int, Candidate]:
         """Run EM, take a component away, and so on down; return the mixtures on the way."""
-        total = weight.sum()
+        total = data.total_weight
         least = self._samples_needed / total
         found = {}
         while True:
-            log_likelihood = self._climb(X, weight, components, _DESCENT_TOL, _DESCENT_ITER)
+            log_likelihood = self._climb(data, components, _DESCENT_TOL, _DESCENT_ITER)
             n_components, lightest = len(components[0]), int(components[0].argmin())
             is_sound = components[0][lightest] >= least
             if n_components <= max_components and (is_sound or n_components == min_components):
@@ -250,26 +218,34 @@ class Search:
             if n_components == min_components:
                 return found
             if is_sound:
-                components = self._merge_two(X, weight, components)
+                components = self._merge_two(data, components)
             else:
                 components = _without(components, lightest)
 
-    def _merge_two(self, X: NDArray, weight: NDArray, components: Components) -> Components:
-        mean, covariance = np.empty(X.shape[1]), np.empty((X.shape[1],) * 2)
-        kept, removed = find_merger(
-            X, weight, self._centre, self._kind, *components, mean, covariance
-        )
-        weights, means, covariances = (part.copy() for part in components)
-        weights[kept] += weights[removed]
-        means[kept], covariances[kept] = mean, covariance
-        return _without((weights, means, covariances), removed)
+    def _merge_two(self, data: SearchData, components: Components) -> Components:
+        """Merge the two components whose merger costs the least, of those that look best."""
+        pairs, *proposed = propose_mergers(self._kind, *components)
+        losses = data.losses_of_mergers(self._centre, self._kind, pairs, *proposed)
+        best = int(np.argmin(losses))
+        kept, removed = pairs[best]
+        merged: Components = tuple(part.copy() for part in components)  # type: ignore[assignment]
+        for part, every in zip(merged, proposed):
+            part[kept] = every[len(part) + best]
+        return _without(merged, removed)
 
-    def _climb(
-        self, X: NDArray, weight: NDArray, components: Components, tol: float, max_iter: int
-    ) -> float:
+    def _climb(self, data: SearchData, components: Components, tol: float, max_iter: int) -> float:
         """Improve components in place and return their log-likelihood."""
-        climb = climb_full if self._is_full else climb_diag
-        return climb(X, weight, self._centre, self._kind, self._floor, *components, tol, max_iter)
+        return data.climb(self._centre, self._kind, self._floor, components, tol, max_iter)
+
+
+def _of_kind(covariance: NDArray, covariance_type: str) -> NDArray:
+    """Return a covariance as one component of the type would have it."""
+    if covariance_type in ("full", "tied"):
+        return covariance
+    variances = np.diagonal(covariance)
+    if covariance_type == "spherical":
+        variances = np.full_like(variances, variances.mean())
+    return np.diag(variances)
 
 
 def _without(components: Components, removed: int) -> Components:
@@ -277,15 +253,10 @@ def _without(components: Components, removed: int) -> Components:
     return weights / weights.sum(), means, covariances
 
 
-def _rounding(X: NDArray, variances: NDArray) -> NDArray:
+def _rounding(steps: NDArray, variances: NDArray) -> NDArray:
     """Return the variance that rounding gave each feature: a twelfth of its step, squared.
 
     Values that were rounded tie, and a component of none but ties would have any density. The
     smallest step between two values is that of rounding, or next to nothing.
     """
-    steps = np.empty(X.shape[1])
-    for j in range(X.shape[1]):
-        found = np.diff(np.sort(X[:, j]))
-        found = found[found > _LEAST_STEP * found.sum()]
-        steps[j] = found.min() if len(found) else 0
     return np.minimum(steps**2 / 12, _ROUNDING_SHARE * variances)

@@ -12,13 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
 
 from fastmotion.core.compile import as_kernel_input
-from fastmotion.core.validation import Interval, StrOptions, validate_parameter_constraints
+from fastmotion.core.device import Device, is_cuda_array, resolve_device
+from fastmotion.core.memory import Memory, memory_of
+from fastmotion.core.validation import (
+    Interval,
+    StrOptions,
+    as_real_array,
+    validate_parameter_constraints,
+)
+from fastmotion.em.device_input import check_device_array, host_weights
+from fastmotion.em.device_samples import AnySamples, rows_of_weight, samples_of
 from fastmotion.em.gaussians import COVARIANCE_TYPES
-from fastmotion.em.samples import Samples
+from fastmotion.em.rows import has_missing
 from fastmotion.linear._normal_equations import check_weight
 from fastmotion.mixture._model import Mixture
 from fastmotion.mixture._search import Candidate, Search
 from fastmotion.mixture._search_criteria import CRITERIA, criterion_of
+from fastmotion.mixture._search_data import DeviceSearchData, HostSearchData, SearchData
 
 __all__ = ["CRITERIA", "SelectionResult", "select_components"]
 
@@ -87,6 +97,7 @@ def select_components(
     sample_weight: ArrayLike | None = None,
     random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
+    device: str | Device | None = None,
 ) -> SelectionResult:
     """Find the number of components of a Gaussian mixture, and a good mixture of each number.
 
@@ -135,6 +146,8 @@ def select_components(
         Draws the samples to start from.
     n_jobs : int or None, default=None
         Threads; they do not change the result.
+    device : str or None, default=None
+        Where to compute, as of `GaussianMixture`. The result is on the host in any case.
 
     Returns
     -------
@@ -204,22 +217,20 @@ def select_components(
         random_state=random_state,
         n_jobs=n_jobs,
     )
-    X, weight = _check_samples(X, sample_weight, min_components)
-    search = Search(X, weight, covariance_type=covariance_type, reg_covar=reg_covar, n_jobs=n_jobs)
-    found = search.descend(
-        min_components, max_components, n_starts, check_random_state(random_state)
-    )
-    samples = Samples(X, weight, n_jobs)
-
-    def value(candidate: Candidate) -> float:
-        mixture = search.mixture(candidate)
-        return criterion_of(criterion, candidate, mixture, samples, search.spread)
-
-    path = {k: value(candidate) for k, candidate in sorted(found.items())}
-    close = _close_to_the_best(path)
-    for candidate in search.polish([found[k] for k in close], tol=tol, max_iter=max_iter):
-        found[candidate.n_components] = candidate
-        path[candidate.n_components] = value(candidate)
+    memory = memory_of(resolve_device(device, X))
+    with memory.scope():
+        X, weight = _check_samples(X, sample_weight, min_components, memory)
+        search = Search(
+            _search_data(X, weight, memory),
+            covariance_type=covariance_type,
+            reg_covar=reg_covar,
+            n_jobs=n_jobs,
+        )
+        found = search.descend(
+            min_components, max_components, n_starts, check_random_state(random_state)
+        )
+        samples = samples_of(X, weight, n_jobs, memory)
+        path = _polish(search, found, samples, criterion, tol, max_iter)
     result = SelectionResult(
         criterion,
         path,
@@ -244,27 +255,62 @@ def _check_parameters(**parameters: Any) -> None:
 
 
 def _check_samples(
-    X: ArrayLike, sample_weight: ArrayLike | None, min_components: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the samples that count, and their weights."""
-    samples: NDArray = check_array(X, dtype=np.float64, order="C", ensure_all_finite="allow-nan")
-    if np.isnan(samples).any():
+    X: Any, sample_weight: ArrayLike | None, min_components: int, memory: Memory
+) -> tuple[Any, NDArray[np.float64]]:
+    """Return the samples that count, where they lie, and their weights."""
+    if memory.device.kind == "cuda" and is_cuda_array(X):
+        samples = check_device_array(X, memory.device, check_array, allow_nan=True)
+    elif is_cuda_array(X):
+        samples = as_real_array(X, "X")  # an error that tells what to do
+    else:
+        samples = check_array(X, dtype=np.float64, order="C", ensure_all_finite="allow-nan")
+    if has_missing(samples):
         raise ValueError(
             "X holds missing values (NaN), with which the number of components cannot be selected; "
             "give n_components, or leave out or fill in what is missing"
         )
     weight = np.ones(len(samples))
     if sample_weight is not None:
-        weight = check_weight(sample_weight, len(samples), "sample_weight")
+        weight = check_weight(host_weights(sample_weight), len(samples), "sample_weight")
         if not weight.any():
             raise ValueError("sample_weight must not be zero for all samples")
         if not weight.all():
-            samples, weight = samples[weight > 0], weight[weight > 0]
+            samples, weight = rows_of_weight(samples, weight), weight[weight > 0]
     if len(samples) < min_components:
         raise ValueError(
             f"there must be at least min_components = {min_components} samples, got {len(samples)}"
         )
+    if is_cuda_array(samples):
+        return samples, weight
     return as_kernel_input(samples), as_kernel_input(weight)
+
+
+def _search_data(X: Any, weight: NDArray[np.float64], memory: Memory) -> SearchData:
+    if memory.device.kind == "cuda":
+        return DeviceSearchData(memory.put(X), weight, memory)
+    return HostSearchData(X, weight)
+
+
+def _polish(
+    search: Search,
+    found: dict[int, Candidate],
+    samples: AnySamples,
+    criterion: str,
+    tol: float,
+    max_iter: int,
+) -> dict[int, float]:
+    """Polish, in place, the candidates that may be the best, and return the criterion of each."""
+
+    def value(candidate: Candidate) -> float:
+        mixture = search.mixture(candidate)
+        return criterion_of(criterion, candidate, mixture, samples, search.spread)
+
+    path = {k: value(candidate) for k, candidate in sorted(found.items())}
+    close = _close_to_the_best(path)
+    for candidate in search.polish([found[k] for k in close], tol=tol, max_iter=max_iter):
+        found[candidate.n_components] = candidate
+        path[candidate.n_components] = value(candidate)
+    return path
 
 
 def _close_to_the_best(path: dict[int, float]) -> list[int]:

@@ -9,13 +9,20 @@ from scipy.stats import multivariate_normal, multivariate_t
 from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
+from fastmotion.core.device import CPU
+from fastmotion.core.memory import memory_of
 from fastmotion.datasets import TrueMixture, make_gaussian_mixture, make_gaussian_set
 from fastmotion.em.gaussians import COVARIANCE_TYPES, Gaussians
 from fastmotion.em.kernels import cpu
 from fastmotion.em.samples import Samples
 from fastmotion.mixture import _search_criteria, selection
 from fastmotion.mixture._model import Mixture
-from fastmotion.mixture.kernels.search import climb_diag, climb_full, find_merger
+from fastmotion.mixture.kernels.search import (
+    climb_diag,
+    climb_full,
+    losses_of_mergers,
+    propose_mergers,
+)
 from fastmotion.mixture.selection import CRITERIA, select_components
 from tests.reference import mixture as reference
 
@@ -31,6 +38,14 @@ N_COVARIANCES = {
 def matrices(mixture):
     gaussians = mixture.gaussians
     return reference.Mixture(mixture.weights, gaussians.means, gaussians.full_covariances())
+
+
+def find_merger(X, weight, centre, kind, *parts):
+    """Return the two components whose merger costs the least, and its mean and covariance."""
+    pairs, *proposed = propose_mergers(kind, *parts)
+    best = losses_of_mergers(X, weight, centre, kind, pairs, *proposed).argmin()
+    _, means, covariances = (every[len(parts[0]) + best] for every in proposed)
+    return tuple(pairs[best].tolist()), means, covariances
 
 
 def labels(X, mixture):
@@ -308,7 +323,13 @@ def test_samples_and_weights_that_are_read_only_compile_nothing_again(covariance
     X, weight = data.X.copy(), np.linspace(1, 2, 200)
     options = {"max_components": 5, "covariance_type": covariance_type, "random_state": 0}
     expected = select_components(X, sample_weight=weight, **options)
-    kernels = (climb_full, climb_diag, find_merger, cpu.log_densities_full, cpu.log_densities_diag)
+    kernels = (
+        climb_full,
+        climb_diag,
+        losses_of_mergers,
+        cpu.log_densities_full,
+        cpu.log_densities_diag,
+    )
     before = [len(kernel.dispatcher.signatures) for kernel in kernels]
     X.flags.writeable = weight.flags.writeable = False
     assert_same(select_components(X, sample_weight=weight, **options), expected)
@@ -318,9 +339,11 @@ def test_samples_and_weights_that_are_read_only_compile_nothing_again(covariance
 
 def test_samples_that_all_count_are_not_copied():
     X, weight = np.arange(10.0).reshape(5, 2), np.arange(1.0, 6.0)
-    assert np.shares_memory(selection._check_samples(X, weight, 1)[0], X)
+    assert np.shares_memory(selection._check_samples(X, weight, 1, memory_of(CPU))[0], X)
     weight[2] = 0
-    np.testing.assert_array_equal(selection._check_samples(X, weight, 1)[0], X[[0, 1, 3, 4]])
+    np.testing.assert_array_equal(
+        selection._check_samples(X, weight, 1, memory_of(CPU))[0], X[[0, 1, 3, 4]]
+    )
 
 
 def test_float32_and_an_offset_change_nothing_that_matters():
@@ -421,10 +444,11 @@ def test_merger_of_least_loss(covariance_type, seed):
         for pair in combinations(range(3), 2)
     }
     best = max(likelihoods, key=likelihoods.get)
-    centre, mean, covariance = X.mean(0), np.empty(3), np.empty((3, 3))
+    centre = X.mean(0)
     kind = COVARIANCE_TYPES.index(covariance_type)
     parts = [three.weights, three.means - centre, three.covariances]
-    assert find_merger(X, weight, centre, kind, *parts, mean, covariance) == best
+    found, mean, covariance = find_merger(X, weight, centre, kind, *parts)
+    assert found == best
     _, expected_mean, expected_covariance = merged(three, *best, covariance_type)
     np.testing.assert_allclose(mean + centre, expected_mean, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(covariance, expected_covariance, rtol=1e-10, atol=1e-12)
@@ -442,8 +466,7 @@ def test_halves_of_one_component_merge_before_two_light_ones():
         np.array([[-0.1, 0], [0.1, 0], [20, 0], [20, 4]]),
         np.array([[[1.0, 0.3], [0.3, 1]], [[1.0, -0.3], [-0.3, 1]], np.eye(2) / 4, np.eye(2) / 4]),
     )
-    weight, mean, covariance = np.ones(len(X)), np.empty(2), np.empty((2, 2))
-    assert find_merger(X, weight, np.zeros(2), 0, *start, mean, covariance) == (0, 1)
+    assert find_merger(X, np.ones(len(X)), np.zeros(2), 0, *start)[0] == (0, 1)
 
 
 # --- Hard input

@@ -34,7 +34,7 @@ __all__ = [
     "take_rows",
 ]
 
-_THREADS = block_size(256, 8)
+_THREADS = block_size(256, 4)
 
 # Rows whose moments one thread sums, for each component.
 PART = block_size(256, 16)

@@ -17,9 +17,9 @@ from fastmotion.em.kernels.layout import HEAD
 __all__ = ["CHUNK", "merge", "moments_diag", "moments_full", "n_chunks"]
 
 # Samples that are summed apart: few enough that sums in float32 keep their digits.
-CHUNK = block_size(2048, 64)
+CHUNK = block_size(2048, 32)
 
-_THREADS = block_size(256, 8)
+_THREADS = block_size(256, 4)
 _TILE = block_size(32, 8)
 _SIDE = 4
 _PRODUCTS = _SIDE * _SIDE

@@ -25,7 +25,7 @@ __all__ = [
     "weigh",
 ]
 
-_THREADS = block_size(256, 8)
+_THREADS = block_size(256, 4)
 # Samples of a block: the sums of a chunk's blocks are the first HEAD of the chunk's sums.
 _SHARE = CHUNK // HEAD
 
@@ -78,7 +78,7 @@ def _weigh(log_p, n, weights, partial):
     total = zero
     first = cuda.blockIdx.x * _SHARE
     for s in range(first + cuda.threadIdx.x, min(first + _SHARE, n), _THREADS):
-        w = _weight_of(weights, s)
+        w = log_p.dtype.type(_weight_of(weights, s))
         norm = _log_norm(log_p, s)
         total += w * norm if w > zero else zero  # nothing may be minus infinity times
         for k in range(log_p.shape[0]):
@@ -122,12 +122,12 @@ def _add_entropies(log_p, n, weights, partial):
     for s in range(first + cuda.threadIdx.x, min(first + _SHARE, n), _THREADS):
         norm = _log_norm(log_p, s)
         entropy = zero
-        for k in range(log_p.shape[0]):
-            # A share of 0 adds nothing, though its logarithm is minus infinity.
-            log_share = log_p[k, s] - norm
-            share = math.exp(log_share)
-            if share > zero:
-                entropy -= share * log_share
+        if norm > _NOWHERE:
+            for k in range(log_p.shape[0]):
+                share = math.exp(log_p[k, s] - norm)
+                # A share of 0 adds nothing, though its logarithm is minus infinity.
+                if share > zero:
+                    entropy -= share * (log_p[k, s] - norm)
         total += _weight_of(weights, s) * entropy
     total = block_sum(total, scratch)
     if cuda.threadIdx.x == 0:

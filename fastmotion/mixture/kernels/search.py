@@ -22,6 +22,7 @@ from fastmotion.em.kernels.cpu import (
 from fastmotion.em.kernels.factors import factorise, invert
 from fastmotion.em.kernels.layout import HEAD
 from fastmotion.em.kernels.scalar import HALF_LOG_2_PI, exp_of_negative
+from fastmotion.mixture.kernels.scalar import loss_of_merger
 
 TIED = np.int64(1)
 DIAG = np.int64(2)
@@ -199,6 +200,52 @@ def climb_diag(X, sample_weight, centre, kind, floor, weights, means, covariance
             _restrict(kind, covariances[k])
 
 
+@cpu_kernel(fastmath="contract")
+def lay_out_full(weights, means, covariances):
+    """Return what `statistics_full` reads of components: means, factors and constants."""
+    n_components, n_features = means.shape
+    width = -(-n_features // 4) * 4
+    lower = np.zeros((n_features, n_features))
+    padded_means = np.zeros((n_components, width))
+    factors = np.zeros((n_components, width, width))
+    constants = np.zeros(n_components)
+    _lay_out_full(weights, means, covariances, lower, padded_means, factors, constants)
+    return padded_means, factors, constants
+
+
+@cpu_kernel(fastmath="contract")
+def lay_out_diag(weights, means, covariances):
+    """As `lay_out_full`, for `statistics_diag`: scaled means, inverse deviations, constants."""
+    n_components, n_features = means.shape
+    width = -(-n_features // 4) * 4
+    scaled_means = np.zeros((n_components, width))
+    inverse_deviations = np.zeros((n_components, width))
+    constants = np.zeros(n_components)
+    _lay_out_diag(weights, means, covariances, scaled_means, inverse_deviations, constants)
+    return scaled_means, inverse_deviations, constants
+
+
+@cpu_kernel(fastmath="contract")
+def maximise(kind, floor, sums, weights, means, covariances):
+    """Set components to the best for sums, as `climb_full` and `climb_diag` do."""
+    n_components, n_features = means.shape
+    width = -(-n_features // 4) * 4
+    counts, first, rest = split_sums(sums, n_components, width)
+    total = 0.0
+    for k in range(n_components):
+        total += counts[k]
+    if kind >= DIAG:
+        second = rest.reshape(first.shape)
+        _maximise_diag(total, floor, counts, first, second, weights, means, covariances)
+        for k in range(n_components):
+            _restrict(kind, covariances[k])
+    else:
+        matrices = rest.reshape((n_components, width, width))
+        _maximise_full(total, floor, counts, first, matrices, weights, means, covariances)
+    if kind == TIED:
+        _tie(weights, covariances)
+
+
 @cpu_function
 def _merge(kind, weights, means, covariances, a, b, mean, covariance):
     """Set mean and covariance to those of two components together; return their weight."""
@@ -273,14 +320,11 @@ def _relative_densities(log_p, top, total):
 
 
 @cpu_function
-def _loss_of_merger(p_a, p_b, log_merged, top, total, sample_weight, start, n):
+def _sum_losses(p_a, p_b, log_merged, top, total, sample_weight, start, n):
     """Return by how much less the log-likelihood of a block is with two components merged."""
     loss = 0.0
     for b in range(n):
-        height = max(log_merged[b] - top[b], 0.0)
-        others = max(total[b] - p_a[b] - p_b[b], 0.0) * exp_of_negative(-height)
-        merged = others + exp_of_negative(log_merged[b] - top[b] - height)
-        change = np.log(total[b] / max(merged, _LEAST_WEIGHT)) - height
+        change = loss_of_merger(p_a[b], p_b[b], log_merged[b] - top[b], total[b])
         loss += sample_weight[start + b] * change
     return loss
 
@@ -297,18 +341,26 @@ def _copy(weights, means, covariances, all_weights, all_means, all_covariances):
 
 
 @cpu_kernel(fastmath="contract")
-def find_merger(X, sample_weight, centre, kind, weights, means, covariances, mean, covariance):
-    """Return the two of the components whose merger costs the least log-likelihood.
+def propose_mergers(kind, weights, means, covariances):
+    """Return the pairs of components whose mergers look best, and mixtures with the mergers.
 
-    Of the pairs that look best from the components alone, that is. Arguments as of `climb_full`,
-    and mean and covariance, which become those of the merger.
+    Parameters
+    ----------
+    kind, weights, means, covariances
+        As of `climb_full`.
+
+    Returns
+    -------
+    pairs : int64 array of shape (n_pairs, 2)
+    weights, means, covariances : float64 arrays
+        Of the components, and after them of the mergers.
     """
-    n_samples, n_features = X.shape
-    n_components = weights.shape[0]
+    n_components, n_features = means.shape
     lower = np.zeros((n_features, n_features))
+    mean = np.zeros(n_features)
+    covariance = np.zeros((n_features, n_features))
     pairs = np.zeros((_N_TRIALS, 2), np.int64)
     n_pairs = _shortlist(kind, weights, means, covariances, mean, covariance, lower, pairs)
-    # The components, and after them the mergers.
     n_all = n_components + n_pairs
     all_weights = np.zeros(n_all)
     all_means = np.zeros((n_all, n_features))
@@ -320,20 +372,39 @@ def find_merger(X, sample_weight, centre, kind, weights, means, covariances, mea
             kind, weights, means, covariances, pairs[i, 0], pairs[i, 1],
             all_means[k], all_covariances[k],
         )  # fmt: skip
+    return pairs[:n_pairs], all_weights, all_means, all_covariances
+
+
+@cpu_kernel(fastmath="contract")
+def losses_of_mergers(X, sample_weight, centre, kind, pairs, weights, means, covariances):
+    """Return by how much less the log-likelihood of samples is with each of some mergers.
+
+    Parameters
+    ----------
+    X, sample_weight, centre, kind
+        As of `climb_full`.
+    pairs, weights, means, covariances
+        As from `propose_mergers`.
+
+    Returns
+    -------
+    float64 array of shape (n_pairs,)
+    """
+    n_samples, n_features = X.shape
+    n_all = weights.shape[0]
+    n_pairs = pairs.shape[0]
+    n_components = n_all - n_pairs
     width = -(-n_features // 4) * 4
     n_full = 0 if kind >= DIAG else n_all
+    lower = np.zeros((n_features, n_features))
     laid_means = np.zeros((n_all, width))
     factors = np.zeros((n_full, width, width))
     inverse_deviations = np.zeros((n_all - n_full, width))
     constants = np.zeros(n_all)
     if kind >= DIAG:
-        _lay_out_diag(
-            all_weights, all_means, all_covariances, laid_means, inverse_deviations, constants
-        )
+        _lay_out_diag(weights, means, covariances, laid_means, inverse_deviations, constants)
     else:
-        _lay_out_full(
-            all_weights, all_means, all_covariances, lower, laid_means, factors, constants
-        )
+        _lay_out_full(weights, means, covariances, lower, laid_means, factors, constants)
     x = np.zeros((width, BLOCK))
     d = np.zeros((width, BLOCK))
     y = np.zeros((2, BLOCK))
@@ -350,13 +421,8 @@ def find_merger(X, sample_weight, centre, kind, weights, means, covariances, mea
             densities_full(x, laid_means, factors, constants, n_features, d, y, log_p)
         _relative_densities(log_p[:n_components], top, total)
         for i in range(n_pairs):
-            losses[i] += _loss_of_merger(
+            losses[i] += _sum_losses(
                 log_p[pairs[i, 0]], log_p[pairs[i, 1]], log_p[n_components + i],
                 top, total, sample_weight, start, n,
             )  # fmt: skip
-    best = 0
-    for i in range(1, n_pairs):
-        if losses[i] < losses[best]:
-            best = i
-    _merge(kind, weights, means, covariances, pairs[best, 0], pairs[best, 1], mean, covariance)
-    return pairs[best, 0], pairs[best, 1]
+    return losses
