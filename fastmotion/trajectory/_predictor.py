@@ -20,6 +20,7 @@ from fastmotion.trajectory.sequences import (
     check_pose,
     check_sequence_weights,
     check_sequences,
+    require_host,
     takes_sequences,
 )
 
@@ -146,6 +147,8 @@ class LinearMotionPredictor(BaseEstimator):
         ValueError
             A parameter is out of range, a shape is wrong, a value is infinite, a weight is
             negative or not finite, or there is not one complete window of a weight above zero.
+        RuntimeError
+            ``X`` lies on a CUDA device; this estimator works on the host.
         """
         horizons = self._check_parameters()
         sequences = self._check_input(X)
@@ -312,6 +315,7 @@ class LinearMotionPredictor(BaseEstimator):
         return tuple(int(h) for h in horizons)
 
     def _check_input(self, X: ArrayLike | Sequence[ArrayLike]) -> Sequences:
+        require_host(X, type(self).__name__)
         sequences = check_sequences(X, axes=self.axes)
         check_not_infinite(sequences)
         return sequences

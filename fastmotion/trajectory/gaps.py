@@ -13,7 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator, make_interp_spline
 from scipy.linalg import cho_factor, cho_solve, toeplitz
 
-from fastmotion.trajectory.sequences import Sequences, check_not_infinite, check_sequences
+from fastmotion.trajectory.sequences import (
+    Sequences,
+    check_not_infinite,
+    check_sequences,
+    require_host,
+)
 
 __all__ = ["interpolate_gaps"]
 
@@ -85,6 +90,8 @@ def interpolate_gaps(
         ``X`` does not hold real numbers, or `max_gap` is no whole number.
     ValueError
         The shape is wrong, a value is infinite, or a parameter is out of range.
+    RuntimeError
+        ``X`` lies on a CUDA device.
 
     Notes
     -----
@@ -112,6 +119,7 @@ def interpolate_gaps(
     if method not in _FILLS:
         raise ValueError(f"method must be one of {list(_FILLS)}, got {method!r}")
     _check_max_gap(max_gap)
+    require_host(X, "interpolate_gaps")
     sequences = check_sequences(X, axes=axes)
     check_not_infinite(sequences)
     out = sequences.frames.copy()

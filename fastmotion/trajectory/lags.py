@@ -12,6 +12,7 @@ are kept apart; in a basis with the direction of 1 as an axis, large and small a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -263,7 +264,7 @@ def collect_lags(
         sums = _Sums.of_zeros(memory, kernels, n_slots, n_groups, n_lags, is_weighted)
         # A sample costs about as much to fetch as eight products.
         work = frames.size * (n_lags * (n_lags if is_weighted else 1) + 8)
-        for here, begin, end in _parts(pieces, tasks, frames, memory):
+        for here, inside, begin, end in _parts(pieces, tasks, frames, memory):
             with (
                 memory.scope("pass fewer frames or sequences at a time"),
                 thread_limit(worthwhile_threads(n_threads, work)),
@@ -273,8 +274,8 @@ def collect_lags(
                     memory.put(_rows_of(target, begin, end, n_channels, frames.dtype)),
                     memory.put(_rows_of(row_weights, begin, end, 1, np.dtype(np.float64))),
                     np.arange(n_channels, dtype=np.int64) * columns // n_channels,
-                    pieces - begin,
-                    np.ascontiguousarray(weights[owners], np.float64),
+                    pieces[inside] - begin,
+                    np.ascontiguousarray(weights[owners[inside]], np.float64),
                     here,
                     labels,
                     anchor,
@@ -317,7 +318,10 @@ class _Sums:
             *[(n_groups, n_lags)] * 3,
             (n_groups, 8),
         )
-        return cls(*(memory.zeros((n_slots, *shape), np.float64) for shape in shapes))
+        ends = np.cumsum([n_slots * math.prod(shape) for shape in shapes]).tolist()
+        flat = memory.zeros((ends[-1],), np.float64)
+        parts = [flat[begin:end] for begin, end in pairwise([0, *ends])]
+        return cls(*(part.reshape((n_slots, *shape)) for part, shape in zip(parts, shapes)))
 
     def arrays(self) -> list[Any]:
         """Return the arrays in the order of the kernel's arguments."""
@@ -325,56 +329,55 @@ class _Sums:
 
     def statistics(self, kernels: ModuleType, anchor: int, n_lags: int) -> LagStatistics:
         """Return the statistics of all slots together."""
-        totals = kernels.total(self.totals)
+        found = _Sums(*kernels.totals_of(self.arrays()))
+        totals = found.totals
         if totals[:, 5].any():
             raise ValueError(
                 "X and y must not hold infinite values, got some; mark missing values with NaN"
             )
-        full = kernels.total(self.gram)
-        boundary = kernels.total(self.boundary)
-        if len(boundary):
-            unrolled = _unroll(kernels.total(self.lag_products), boundary, n_lags)
+        full = found.gram
+        if len(found.boundary):
+            unrolled = _unroll(found.lag_products, found.boundary, n_lags)
             full = unrolled + full if len(full) else unrolled
         upper = np.triu(full)
         return LagStatistics(
             anchor,
             upper + np.triu(full, 1).swapaxes(1, 2),
-            kernels.total(self.sums),
-            kernels.total(self.offsets),
+            found.sums,
+            found.offsets,
             totals[:, 0],
-            kernels.total(self.crosses),
+            found.crosses,
             *totals[:, [1, 2, 3, 4, 6, 7]].T,
         )
 
 
 def _parts(
     pieces: NDArray[np.int64], tasks: NDArray[np.int64], frames: Any, memory: Memory
-) -> Iterator[tuple[NDArray[np.int64], int, int]]:
-    """Yield tasks, and first and end of the frames that they take.
+) -> Iterator[tuple[NDArray[np.int64], slice, int, int]]:
+    """Yield tasks, in numbers of their own pieces; these; and first and end of their frames.
 
     They come all at once, but for frames on the host that go to a device.
     """
-    if memory.device.kind == "cpu" or is_cuda_array(frames) or not len(pieces):
-        yield tasks, 0, len(frames)
+    if memory.device.kind == "cpu" or is_cuda_array(frames):
+        yield tasks, slice(None), 0, len(frames)
         return
     # Frames, target, and weights of the frames and of their windows.
     row_bytes = frames.shape[1] * (2 * frames.itemsize + 16)
     most = max(1, min(_PART_BYTES, memory.budget()) // row_bytes)
-    bounds = np.stack([_span(pieces[first:end]) for first, end in tasks[:, :2]])
-    begin = 0
-    while begin < len(tasks):
-        lows = np.minimum.accumulate(bounds[begin:, 0])
-        highs = np.maximum.accumulate(bounds[begin:, 1])
-        n = max(1, int(np.argmin(np.append(highs - lows <= most, False))))
-        yield tasks[begin : begin + n], int(lows[n - 1]), int(highs[n - 1])
-        begin += n
-
-
-def _span(pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return first frame and end of some pieces; of none, what any others comprise."""
-    if not len(pieces):
-        return np.array([np.iinfo(np.int64).max, 0])
-    return np.array([pieces[:, 0].min(), pieces[:, 1].max()])
+    tasks = tasks[tasks[:, 0] < tasks[:, 1]]
+    bounds = [(pieces[a:b, 0].min(), pieces[a:b, 1].max()) for a, b in tasks[:, :2]]
+    first = 0
+    while first < len(tasks):
+        low, high = bounds[first]
+        end = first
+        while end < len(tasks) and max(high, bounds[end][1]) - min(low, bounds[end][0]) <= most:
+            low, high = min(low, bounds[end][0]), max(high, bounds[end][1])
+            end += 1
+        here = tasks[first : max(end, first + 1)].copy()
+        inside = slice(here[0, 0], here[-1, 1])
+        here[:, :2] -= inside.start
+        yield here, inside, int(low), int(high)
+        first += len(here)
 
 
 def _rows_of(values: Any, begin: int, end: int, n_columns: int, dtype: np.dtype) -> Any:

@@ -26,6 +26,7 @@ __all__ = [
     "check_target",
     "device_for",
     "number_parts",
+    "require_host",
     "rows_of",
     "takes_sequences",
 ]
@@ -482,6 +483,21 @@ def check_joints(sequences: Sequences) -> None:
         raise ValueError(
             f"X must have values for all joints, got only NaN for joint(s) {unseen.tolist()}; "
             "leave them out"
+        )
+
+
+def require_host(X: Any, what: str) -> None:
+    """Check that sequences do not lie on a CUDA device, for what works on the host alone.
+
+    Raises
+    ------
+    RuntimeError
+        They do.
+    """
+    if any(map(is_cuda_array, X if isinstance(X, list | tuple) else (X,))):
+        raise RuntimeError(
+            f"{what} works on the host, and X lies on a CUDA device; copy it to the host first, "
+            "with X.copy_to_host(), X.get() or X.cpu() as its library has it"
         )
 
 

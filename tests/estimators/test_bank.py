@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
+from fastmotion.core import device as core_device
 from fastmotion.datasets import make_motion
 from fastmotion.trajectory import MotionKernel, MotionKernelBank, _bank, complementary, pooling
 from tests.reference import bank as reference
@@ -718,8 +719,12 @@ def test_wrong_sequences(rng):
         MotionKernelBank().transform(X)
     with pytest.raises(NotFittedError):
         MotionKernelBank(pooling="mean").get_feature_names_out()
-    with pytest.raises(RuntimeError, match="device='cuda"):
-        MotionKernelBank(device="cuda").fit(X)
+
+
+def test_a_device_that_is_not_there(rng, monkeypatch):
+    monkeypatch.setattr(core_device, "cuda_unavailable_reason", lambda: "the cause; the cure")
+    with pytest.raises(RuntimeError, match="'cuda' is not available: the cause; the cure"):
+        MotionKernelBank(device="cuda").fit(walks(rng))
 
 
 def test_joints_missing_in_transform_alone_are_filled(rng, caplog):

@@ -21,7 +21,7 @@ from fastmotion.trajectory.kernels.sums import (
     TASK_BYTES,
     TASK_CHANNELS,
     lag_statistics,
-    total,
+    totals_of,
 )
 
 __all__ = [
@@ -39,5 +39,5 @@ __all__ = [
     "TASK_CHANNELS",
     "apply_kernels",
     "lag_statistics",
-    "total",
+    "totals_of",
 ]

@@ -30,7 +30,7 @@ from fastmotion.trajectory.kernels.cuda_lags import (
     TASK_BYTES,
     TASK_CHANNELS,
     lag_statistics,
-    total,
+    totals_of,
 )
 from fastmotion.trajectory.kernels.filters import (
     EDGE_MISSING,
@@ -67,7 +67,7 @@ __all__ = [
     "set_missing",
     "subtract",
     "take_rows",
-    "total",
+    "totals_of",
     "view",
     "weigh_distances",
 ]

@@ -10,6 +10,8 @@ products with the newest frame and from the frames at both ends. Elsewhere each 
 own, zero where it lacks a frame, and the products at all pairs of lags are summed up.
 """
 
+import math
+
 import numpy as np
 from numba import boolean, cuda, float32, float64, int32, int64, void
 
@@ -22,7 +24,7 @@ LAG_TILE = 8
 # Channels of a task: the threads of a warp.
 TASK_CHANNELS = block_size(32, 4)
 # Tasks and bytes of their sums, at most: enough for all processors of the largest devices.
-MAX_TASKS, TASK_BYTES = block_size(1024, 3), 1 << 27
+MAX_TASKS, TASK_BYTES = block_size(1024, 2), 1 << 27
 
 _LANES, _WARPS = TASK_CHANNELS, block_size(8, 2)
 _BLOCK = _LANES, _WARPS
@@ -113,16 +115,21 @@ def lag_statistics(
         _add_totals[len(tasks), _BLOCK](target, windows, *known, anchor, n_lags, _by_older(totals))
 
 
-def total(parts):
-    """Return the sum over the first axis of a device array, as an array on the host."""
-    memory = memory_of(Device("cuda", device_index(parts)))
-    shape = tuple(parts.shape)[1:]
+def totals_of(parts):
+    """Return the sums of some device arrays over their first axis, as arrays on the host."""
+    memory = memory_of(Device("cuda", device_index(parts[0])))
+    shapes = [tuple(part.shape)[1:] for part in parts]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
     with memory.scope():
-        out = memory.empty((int(np.prod(shape)),), np.float64)
-        if out.size:
-            flat = parts.reshape((len(parts), out.size))
-            _add_slots[launch_shape((out.size,))](flat, out)
-        return memory.fetch(out).reshape(shape)
+        out = memory.empty((int(ends[-1]),), np.float64)
+        for part, shape, end in zip(parts, shapes, ends.tolist()):
+            size = math.prod(shape)
+            if size:
+                _add_slots[launch_shape((size,))](
+                    part.reshape((len(part), size)), out[end - size : end]
+                )
+        sums = np.split(memory.fetch(out), ends[:-1])
+    return [values.reshape(shape) for values, shape in zip(sums, shapes)]
 
 
 def _by_older(out):

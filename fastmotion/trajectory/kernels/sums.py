@@ -364,6 +364,6 @@ def lag_statistics(
                     begin, end = _next_run(series, end, stop - start, missing)
 
 
-def total(parts):
-    """Return the sum over the first axis."""
-    return parts.sum(axis=0)
+def totals_of(parts):
+    """Return the sums of some arrays over their first axis."""
+    return [part.sum(axis=0) for part in parts]
