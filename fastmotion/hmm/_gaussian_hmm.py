@@ -28,6 +28,7 @@ from fastmotion.em.gaussians import (
     count_covariance_parameters,
 )
 from fastmotion.em.progress import CallbackSupportMixin, FitTasks, with_callbacks
+from fastmotion.em.samples import check_range
 from fastmotion.hmm import recursions
 from fastmotion.hmm.covariances import check_covariances, name_covariances, regular_gaussians
 from fastmotion.hmm.emissions import GaussianEmissions
@@ -639,7 +640,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         """Return what a fit iterates."""
         row_weight = sequences.spread(sequence_weight) if frame_weight is None else frame_weight
         sequences = sequences.without_idle(row_weight)
-        sequences.check_range()
+        check_range(sequences.frames)
         n_features = sequences.frames.shape[1]
         priors = Priors(self, n_features)
         self._initialise(sequences, row_weight)

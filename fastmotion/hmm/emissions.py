@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
-from fastmotion.em.missing import MissingPasses, MissingSums
+from fastmotion.em.missing import MissingDevicePasses, MissingPasses, MissingSums
 from fastmotion.em.passes import GaussianPasses, MomentSums
 from fastmotion.hmm.kernels import kernels_for
 from fastmotion.hmm.sequences import FrameSequences
@@ -38,17 +38,18 @@ class GaussianEmissions:
         self.gaussians = gaussians
         self.memory = sequences.memory
         self._kernels = kernels_for(self.memory.device.kind)
-        self._passes: Any = (
-            GaussianPasses(gaussians, memory=self.memory)
-            if sequences.is_complete
-            else MissingPasses(gaussians)
-        )
-        self._frames = sequences.frames
+        self._sequences = sequences
+        self._passes: Any
+        if sequences.is_on_host and not sequences.is_complete:
+            self._passes = MissingPasses(gaussians)
+        else:
+            as_matrices = not sequences.is_complete
+            self._passes = GaussianPasses(gaussians, memory=self.memory, as_matrices=as_matrices)
         self._frame_weight = frame_weight
 
     def log_densities(self, rows: slice, out: Any) -> None:
         """Set `out`, of shape (n, n_states), to the log-densities of frames in all states."""
-        self._passes.log_densities(self._frames[rows], out)
+        self._passes_over(rows).log_densities(self._sequences.frames[rows], out)
         if self._frame_weight is not None:
             self._kernels.temper(out, self._frame_weight[rows])
 
@@ -60,11 +61,18 @@ class GaussianEmissions:
         """Add the moments of frames, given the (weighted) probabilities of their states."""
         if self._frame_weight is not None:
             self._kernels.weigh_rows(posteriors, self._frame_weight[rows])
-        self._passes.add_moments(self._frames[rows], posteriors, sums)
+        self._passes_over(rows).add_moments(self._sequences.frames[rows], posteriors, sums)
 
     def moments(self, sums: MomentSums | MissingSums) -> GaussianMoments:
         """Return what the sums stand for."""
         return self._passes.moments(self._passes.fetch(sums))
+
+    def _passes_over(self, rows: slice) -> Any:
+        """Return the passes over some frames: those on a device know which of them miss what."""
+        if self._sequences.is_on_host or self._sequences.is_complete:
+            return self._passes
+        patterns = self._sequences.patterns(rows)
+        return MissingDevicePasses(self.gaussians, patterns=patterns, memory=self.memory)
 
 
 class StateSums:

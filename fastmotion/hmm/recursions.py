@@ -36,7 +36,7 @@ _MAX_TASKS = 32
 # Bytes that the transitions of all tasks may take together.
 _MAX_SUM_BYTES = 24e6
 # On a device, arrays of frames times states that are in memory at a time, scratch included.
-_DEVICE_ARRAYS = 5
+_DEVICE_ARRAYS = 4
 _ADVICE = "pass fewer sequences at a time, or device='cpu'"
 
 Consume = Callable[[slice, Any], None]
@@ -187,14 +187,22 @@ def _frames_for(n_states: int, memory: Memory) -> int:
 
 
 class _Scaled:
-    """Forward-backward on probabilities that are scaled frame by frame."""
+    """Forward-backward on probabilities that are scaled frame by frame.
 
-    def __init__(self, chain: Chain, n_frames: int, memory: Memory) -> None:
+    Parameters
+    ----------
+    chain : Chain
+    alphas : array of shape (n_frames, n_states)
+        For the forward probabilities of the longest span.
+    memory : Memory
+    """
+
+    def __init__(self, chain: Chain, alphas: Any, memory: Memory) -> None:
         self._kernels = kernels_for(memory.device.kind)
         self._chain = chain
         self._memory = memory
-        self._alphas = memory.empty((n_frames, chain.n_states), np.float64)
-        self._scales = memory.empty(n_frames, np.float64)
+        self._alphas = alphas
+        self._scales = memory.empty(len(alphas), np.float64)
         self._after = memory.empty(chain.n_states, np.float64)
 
     @cached_property
@@ -243,13 +251,16 @@ class _Scaled:
 
 
 class _Logarithmic:
-    """The same in the log domain, where nothing underflows, for sequences for which that failed."""
+    """The same in the log domain, where nothing underflows, for sequences for which that failed.
 
-    def __init__(self, chain: Chain, n_frames: int, memory: Memory) -> None:
+    Parameters are as of `_Scaled`.
+    """
+
+    def __init__(self, chain: Chain, log_alphas: Any, memory: Memory) -> None:
         self._kernels = kernels_for(memory.device.kind)
         self._chain = chain
         self._memory = memory
-        self._log_alphas = memory.empty((n_frames, chain.n_states), np.float64)
+        self._log_alphas = log_alphas
         self._after = memory.empty(chain.n_states, np.float64)
 
     @cached_property
@@ -334,8 +345,8 @@ class _Smoother:
             return self._run(job, weights)
 
     def _run(self, job: _Job, weights: NDArray) -> NDArray:
-        n_frames = max(span.n_frames for span in job.spans)
-        scaled = _Scaled(self.chain, n_frames, self.memory)
+        alphas = self._new_rows(job)
+        scaled = _Scaled(self.chain, alphas, self.memory)
         result = self._go(scaled, job, weights)
         if np.isfinite(result).all():
             self._add(scaled)
@@ -343,10 +354,15 @@ class _Smoother:
         if not job.is_single:
             parts = [self._run(part, weights[i : i + 1]) for i, part in enumerate(job.split())]
             return np.concatenate(parts)
-        logarithmic = _Logarithmic(self.chain, n_frames, self.memory)
+        logarithmic = _Logarithmic(self.chain, alphas, self.memory)
         result = self._go(logarithmic, job, weights)
         self._add(logarithmic)
         return result
+
+    def _new_rows(self, job: _Job) -> Any:
+        """Return an array for the states of the frames of a job's longest span."""
+        n_frames = max(span.n_frames for span in job.spans)
+        return self.memory.empty((n_frames, self.chain.n_states), np.float64)
 
     def _add(self, recursion: _Scaled | _Logarithmic) -> None:
         if self.consume is not None:
@@ -357,9 +373,7 @@ class _Smoother:
 
         If one of the log-likelihoods is not finite, `consume` is told nothing.
         """
-        memory = self.memory
-        n_frames = max(span.n_frames for span in job.spans)
-        buffer = memory.empty((n_frames, self.chain.n_states), np.float64)
+        memory, buffer = self.memory, self._new_rows(job)
         total = np.zeros(len(weights))
         begin, begins, found = recursion.begin(), [], []
         for span in job.spans:
@@ -390,10 +404,11 @@ class _Smoother:
         The probabilities of impossible sequences that `consume` is told are NaN.
         """
         memory, (span,) = self.memory, job.spans
-        scaled = _Scaled(self.chain, span.n_frames, memory)
-        logarithmic = _Logarithmic(self.chain, span.n_frames, memory)
+        densities, alphas = self._new_rows(job), self._new_rows(job)
+        # When it is the turn of those that underflow, nobody reads the others' any longer.
+        scaled = _Scaled(self.chain, alphas, memory)
+        logarithmic = _Logarithmic(self.chain, alphas, memory)
         stops, weights = memory.put(span.stops), memory.put(weights)
-        densities = memory.empty((span.n_frames, self.chain.n_states), np.float64)
         self.emissions.log_densities(span.rows, densities)
         attempts, _ = scaled.forward(densities, stops, scaled.begin())
         if self.consume is not None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import validate_data
 
-from fastmotion.core.device import CPU, is_cuda_array, to_host
-from fastmotion.core.interop import Summary, as_device_array, summarise
+from fastmotion.core.device import CPU, is_cuda_array
+from fastmotion.core.interop import as_device_array
 from fastmotion.core.memory import Memory, memory_of
 from fastmotion.core.validation import as_real_array
-from fastmotion.em.missing import has_missing
-from fastmotion.em.samples import check_range
+from fastmotion.em.device_input import check_device_features, host_weights
+from fastmotion.em.missing import DevicePatterns
+from fastmotion.em.rows import has_missing
 from fastmotion.hmm.kernels import kernels_for
 
 __all__ = ["FrameSequences", "check_no_lengths", "check_sequences", "check_weights"]
@@ -45,25 +46,26 @@ class FrameSequences:
         return self.memory.device.kind == "cpu"
 
     @cached_property
-    def summary(self) -> Summary:
-        """What is to know of frames on a device."""
-        return summarise(self.frames)
-
-    @cached_property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
-        if self.is_on_host:
-            return not has_missing(self.frames)
-        return self.summary.n_nan == 0
+        return not has_missing(self.frames)
 
-    def check_range(self) -> None:
-        """Raise a ValueError if variances of the values would leave the range of their dtype."""
-        check_range(self.frames if self.is_on_host else self.extremes)
+    def patterns(self, rows: slice) -> DevicePatterns:
+        """Return which of some frames on a device miss what; kept as long as the sequences."""
+        key = rows.start, rows.stop
+        if key not in self._patterns:
+            found = DevicePatterns.of(self.frames[rows], self.memory)
+            self._patterns[key] = DevicePatterns(self._keep(found.order), self._keep(found.starts))
+        return self._patterns[key]
 
-    @property
-    def extremes(self) -> NDArray:
-        """The smallest and the largest value of frames on a device, as a frame."""
-        return np.array([[self.summary.smallest, self.summary.largest]], self.frames.dtype)
+    @cached_property
+    def _patterns(self) -> dict[tuple[int, int], DevicePatterns]:
+        return {}
+
+    def _keep(self, array: Any) -> Any:
+        kept = self.memory.new(array.shape, array.dtype)
+        self.memory.copy(array, kept)
+        return kept
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -150,8 +152,11 @@ def check_sequences(
         )
     given = own_lengths if lengths is None else lengths
     if is_cuda_array(X):
-        return _check_on_device(estimator, X, given, reset, memory)
-    frames: NDArray = validate_data(
+        if memory.device.kind == "cpu":
+            as_real_array(X, "X")  # raises
+        frames = check_device_features(estimator, X, memory.device, allow_nan=True, reset=reset)
+        return FrameSequences(frames, _check_stops(given, len(frames)), memory)
+    frames = validate_data(
         estimator,
         X,
         dtype=(np.float64, np.float32),
@@ -161,25 +166,6 @@ def check_sequences(
     )
     stops = _check_stops(given, len(frames))
     return FrameSequences(memory.put(frames), stops, memory)
-
-
-def _check_on_device(
-    estimator: Any, X: Any, lengths: ArrayLike | None, reset: bool, memory: Memory
-) -> FrameSequences:
-    """Do what scikit-learn does for arrays on the host."""
-    if memory.device.kind == "cpu":
-        as_real_array(X, "X")  # raises
-    # Of a stand-in without memory shapes are told as usual.
-    stand_in = np.broadcast_to(np.float32(0), tuple(X.shape))
-    check_array(stand_in, dtype=None, ensure_all_finite=False, estimator=estimator, input_name="X")
-    validate_data(estimator, stand_in, skip_check_array=True, reset=reset)
-    dtype = np.float32 if _name_of_dtype(X) == "float32" else np.float64
-    frames = as_device_array(X, memory.device, dtype)
-    sequences = FrameSequences(frames, _check_stops(lengths, len(frames)), memory)
-    check_array(
-        sequences.extremes, ensure_all_finite="allow-nan", estimator=estimator, input_name="X"
-    )
-    return sequences
 
 
 def _name_of_dtype(array: Any) -> str:
@@ -276,9 +262,7 @@ def check_weights(
     n_sequences, n_frames = len(sequences), len(sequences.frames)
     if sample_weight is None:
         return np.ones(n_sequences), None
-    if is_cuda_array(sample_weight):
-        sample_weight = to_host(sample_weight)
-    weight = as_real_array(sample_weight, "sample_weight").astype(np.float64)
+    weight = as_real_array(host_weights(sample_weight), "sample_weight").astype(np.float64)
     if weight.shape not in ((n_sequences,), (n_frames,)):
         raise ValueError(
             f"sample_weight must have one entry per sequence, shape ({n_sequences},), or per "

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.em.gaussians import Gaussians
+from fastmotion.core.memory import Memory
+from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.missing import feature_moments
 from fastmotion.em.passes import GaussianPasses
 from fastmotion.em.seeding import kmeans
+from fastmotion.hmm.kernels import kernels_for
 from fastmotion.hmm.sequences import FrameSequences
 
 __all__ = ["initial_covariances", "initial_means"]
@@ -99,22 +103,36 @@ def _scatter(
 
 def _scatter_on_device(sequences: FrameSequences, weight: NDArray | None) -> NDArray[np.float64]:
     memory, frames = sequences.memory, sequences.frames
-    n_features = frames.shape[1]
-    # Twice: about a frame, which may be far from all others, and about the mean that was found.
-    mean = memory.fetch(frames[:1])[0].astype(np.float64)
+    kernels = kernels_for(memory.device.kind)
+    # First about a frame, which may be far from all others.
+    mean = np.nan_to_num(memory.fetch(frames[:1])[0].astype(np.float64))
     with memory.scope():
         if weight is None:
             shares = memory.empty((len(frames), 1), np.float64)
             memory.fill(shares, 1.0)
         else:
-            shares = memory.put(weight[:, np.newaxis])
+            shares = memory.put(weight.reshape(-1, 1))
+        if sequences.is_complete:
+            mean = _moments_about(mean, frames, shares, memory).means[0]
+            return _moments_about(mean, frames, shares, memory).scatter[0]
+        filled, known = (memory.empty(frames.shape, frames.dtype) for _ in range(2))
         for _ in range(2):
-            one = Gaussians.from_covariances(
-                mean[np.newaxis], np.eye(n_features)[np.newaxis], "full"
-            )
-            passes = GaussianPasses(one, memory=memory)
-            sums = passes.new_sums()
-            passes.add_moments(frames, shares, sums)
-            moments = passes.moments(passes.fetch(sums))
-            mean = moments.means[0]
-    return moments.scatter[0]
+            kernels.fill_missing(frames, memory.put(mean.astype(frames.dtype)), filled, known)
+            step = _moments_about(mean, filled, shares, memory).means[0] - mean
+            share = _moments_about(np.zeros(len(mean)), known, shares, memory).means[0]
+            mean = mean + step / np.where(share > 0, share, 1)
+        kernels.fill_missing(frames, memory.put(mean.astype(frames.dtype)), filled, known)
+        return _moments_about(mean, filled, shares, memory).scatter[0]
+
+
+def _moments_about(
+    mean: NDArray[np.float64], frames: Any, shares: Any, memory: Memory
+) -> GaussianMoments:
+    """Return the moments of all frames, summed about a mean on a device."""
+    unit = np.eye(len(mean))[np.newaxis]
+    gaussians = Gaussians.from_covariances(mean[np.newaxis], unit, "full")
+    with memory.scope():
+        passes = GaussianPasses(gaussians, memory=memory)
+        sums = passes.new_sums()
+        passes.add_moments(frames, shares, sums)
+        return passes.moments(passes.fetch(sums))

@@ -108,7 +108,8 @@ def test_what_underflows_is_left_to_the_log_domain(rng, memory):
     log_b, stops = underflowing(rng, chain, (4, 1, 3))
     log_b[4:5] /= 1e3  # the second sequence does not underflow
     with memory.scope():
-        scaled = recursions._Scaled(chain, len(log_b), memory)
+        alphas = memory.empty(log_b.shape, np.float64)
+        scaled = recursions._Scaled(chain, alphas, memory)
         attempts, _ = scaled.forward(memory.put(log_b), memory.put(stops), scaled.begin())
         np.testing.assert_array_equal(np.isnan(to_host(attempts)), [True, False, True])
     scores = assert_like_cpu(memory, chain, log_b, stops, rng.random(3))

@@ -49,6 +49,7 @@ from fastmotion.hmm.kernels.states import (
 __all__ = [
     "backward",
     "backward_log",
+    "fill_missing",
     "forward",
     "forward_log",
     "most_probable",
@@ -114,6 +115,13 @@ def _shared_bytes(n_numbers, n_states):
 
 def _memory_at(array):
     return memory_of(Device("cuda", device_index(array)))
+
+
+@cuda_function
+def _count_own(n_states):
+    """Return how many states a thread has: every blockDim-th from its own number on."""
+    # Once, as ranges with a step divide each time.
+    return (n_states - cuda.threadIdx.x + cuda.blockDim.x - 1) // cuda.blockDim.x
 
 
 @cuda_function
@@ -249,6 +257,7 @@ def _forward(log_densities, stops, begin, transmat, chunk, alphas, scales, log_l
     suspects = shared[place + 2 * n_states : place + 4 * n_states]
     predicted = shared[place + 4 * n_states : place + 5 * n_states]
     thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+    n_own = _count_own(n_states)
     s = cuda.blockIdx.x
     first = stops[s - 1] if s > 0 else 0
     is_sparse = _is_sparse(transmat)
@@ -257,13 +266,15 @@ def _forward(log_densities, stops, begin, transmat, chunk, alphas, scales, log_l
     product = ONE
     share = ONE
     row = 0
-    for j in range(thread, n_states, n_threads):
+    for m in range(n_own):
+        j = thread + m * n_threads
         predicted[j] = begin[j]
     for begin_chunk in range(first, stops[s], chunk):
         n_rows = min(chunk, stops[s] - begin_chunk)
         _load_densities(log_densities, begin_chunk, n_rows, n_states, shared, offsets)
         for f in range(n_rows):
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 density = shared[f * n_states + j]
                 weighed[row + j] = weigh(density, predicted[j], share)
                 suspects[row + j] = unpredicted(density, predicted[j], share)
@@ -283,7 +294,8 @@ def _forward(log_densities, stops, begin, transmat, chunk, alphas, scales, log_l
             log_likelihood, product = add_scale(log_likelihood + offsets[f], product, scale)
             share = ONE / scale
             t = begin_chunk + f
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 if j > thread:
                     _, mixed = _sum_and_mix(values, values, transmat, j)
                 alphas[t, j] = without_negligible(values[j] * share)
@@ -294,7 +306,8 @@ def _forward(log_densities, stops, begin, transmat, chunk, alphas, scales, log_l
     if thread == 0:
         log_likelihoods[s] = log_likelihood + math.log(product)
     if s == len(stops) - 1:
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             end[j] = predicted[j] * share
         if thread == 0:
             end[n_states] = neglected
@@ -347,17 +360,20 @@ def _backward(
     afters = shared[place + 2 * n_states : place + 4 * n_states]
     betas = shared[place + 4 * n_states : place + 5 * n_states]
     thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+    n_own = _count_own(n_states)
     s = cuda.blockIdx.x
     first = stops[s - 1] if s > 0 else 0
     stop = stops[s]
     weight = weights[s]
     if math.isnan(log_likelihoods[s]):
         for t in range(first, stop):
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 alphas[t * n_states + j] = ZERO
                 factors[t, j] = ZERO
         return
-    for j in range(thread, n_states, n_threads):
+    for m in range(n_own):
+        j = thread + m * n_threads
         betas[j] = ONE
         factors[stop - 1, j] = ZERO
         if has_next:
@@ -374,7 +390,8 @@ def _backward(
         _load(scales, begin_chunk, n_rows, steps)
         _load_densities(log_densities, begin_chunk, n_rows, n_states, shared, offsets)
         for f in range(n_rows - 1, -1, -1):
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 alpha = before[f * n_states + j]
                 masses[row + j] = alpha * betas[j]
                 afters[row + j] = later_of(alpha, betas[j], shared[f * n_states + j])
@@ -385,7 +402,8 @@ def _backward(
             share = ONE / sum_of_masses
             factor = share / steps[f]
             t = begin_chunk + f
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 if j > thread:
                     _, mixed = _sum_and_mix(mass, later, transmat_t, j)
                 log_densities[t * n_states + j] = occupation(
@@ -523,12 +541,14 @@ def _viterbi_forward(log_densities, stops, begin, log_transmat, chunk, log_proba
     deltas = shared[place : place + 2 * n_states]
     predicted = shared[place + 2 * n_states : place + 3 * n_states]
     thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+    n_own = _count_own(n_states)
     s = cuda.blockIdx.x
     first = stops[s - 1] if s > 0 else 0
     stop = stops[s]
     log_probability = ZERO
     row = 0
-    for j in range(thread, n_states, n_threads):
+    for m in range(n_own):
+        j = thread + m * n_threads
         predicted[j] = begin[j]
     for begin_chunk in range(first, stop, chunk):
         n_rows = min(chunk, stop - begin_chunk)
@@ -538,14 +558,16 @@ def _viterbi_forward(log_densities, stops, begin, log_transmat, chunk, log_proba
         cuda.syncthreads()
         for f in range(n_rows):
             t = begin_chunk + f
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 log_density = relative(shared[f * n_states + j], offsets[f])
                 deltas[row + j] = predicted[j] + log_density
             cuda.syncthreads()
             values = deltas[row : row + n_states]
             top = largest_of(values)
             log_probability += offsets[f] + top
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 best, state = _best_arrival(values, top, log_transmat, j)
                 predicted[j] = best
                 is_last = t == stop - 1
@@ -555,7 +577,8 @@ def _viterbi_forward(log_densities, stops, begin, log_transmat, chunk, log_proba
     if thread == 0:
         log_probabilities[s] = log_probability
     if s == len(stops) - 1:
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             end[j] = predicted[j]
 
 
@@ -631,6 +654,7 @@ def _forward_log(
     alphas = shared[2 * n_states : 3 * n_states]
     predicted = shared[3 * n_states : 4 * n_states]
     thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+    n_own = _count_own(n_states)
     s = cuda.blockIdx.x
     first = stops[s - 1] if s > 0 else 0
     if not math.isnan(attempts[s]):
@@ -638,14 +662,17 @@ def _forward_log(
             log_likelihoods[s] = attempts[s]
         return
     log_likelihood = ZERO
-    for j in range(thread, n_states, n_threads):
+    for m in range(n_own):
+        j = thread + m * n_threads
         predicted[j] = begin[j]
     for t in range(first, stops[s]):
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             frame[j] = log_densities[t, j]
         cuda.syncthreads()
         offset = largest_of(frame)
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             log_density = relative(frame[j], offset)
             log_densities[t, j] = log_density
             values[j] = predicted[j] + log_density
@@ -654,16 +681,19 @@ def _forward_log(
         log_likelihood += offset + total
         if total == -np.inf:
             break
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             alphas[j] = values[j] - total
             log_alphas[t, j] = alphas[j]
         cuda.syncthreads()
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             predicted[j] = log_mix(alphas, log_transmat_t[j])
     if thread == 0:
         log_likelihoods[s] = log_likelihood
     if s == len(stops) - 1:
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             end[j] = predicted[j]
 
 
@@ -706,9 +736,11 @@ def _backward_log(
     betas = shared[n_states : 2 * n_states]
     afters = shared[2 * n_states : 3 * n_states]
     thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+    n_own = _count_own(n_states)
     slot = cuda.blockIdx.x
     for i in range(n_states):
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             slots[slot, i, j] = ZERO
     for s in range(slot, len(stops), cuda.gridDim.x):
         if not math.isnan(attempts[s]):
@@ -717,38 +749,46 @@ def _backward_log(
         stop = stops[s]
         if log_likelihoods[s] == -np.inf:
             for t in range(first, stop):
-                for j in range(thread, n_states, n_threads):
+                for m in range(n_own):
+                    j = thread + m * n_threads
                     log_densities[t, j] = np.nan
             continue
         weight = weights[s]
-        for j in range(thread, n_states, n_threads):
+        for m in range(n_own):
+            j = thread + m * n_threads
             afters[j] = after[j]
             betas[j] = ZERO
         for t in range(stop - 1, first - 1, -1):
             is_followed = has_next or t < stop - 1
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 alphas[j] = log_alphas[t, j]
             cuda.syncthreads()
             if is_followed:
-                for j in range(thread, n_states, n_threads):
+                for m in range(n_own):
+                    j = thread + m * n_threads
                     betas[j] = log_mix(log_transmat[j], afters)
             cuda.syncthreads()
             total = log_mix(alphas, betas)
             if is_followed:
                 for i in range(n_states):
-                    for j in range(thread, n_states, n_threads):
+                    for m in range(n_own):
+                        j = thread + m * n_threads
                         share = path_probability(alphas[i], log_transmat[i, j], afters[j], total)
                         slots[slot, i, j] += weight * share
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 afters[j] = log_densities[t, j] + betas[j]
                 log_densities[t, j] = math.exp(alphas[j] + betas[j] - total)
             cuda.syncthreads()
             top = largest_of(afters)
             cuda.syncthreads()
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 afters[j] = relative(afters[j], top)
         if s == len(stops) - 1:
-            for j in range(thread, n_states, n_threads):
+            for m in range(n_own):
+                j = thread + m * n_threads
                 after[j] = afters[j]
 
 
@@ -888,3 +928,22 @@ def _replace_rows(frames, weights, row):
     if t < len(frames) and weights[t] == ZERO:
         for j in range(cuda.threadIdx.x, frames.shape[1], cuda.blockDim.x):
             frames[t, j] = frames[row, j]
+
+
+def fill_missing(frames, values, filled, known):
+    """Copy frames with what is missing set to a value of its feature; tell what is known, by 1."""
+    _fill_missing[_launch_rows(frames.shape)](frames, values, filled, known)
+
+
+_FILL = [void(x[:, ::1], x[::1], x[:, ::1], x[:, ::1]) for x in (float32, float64)]
+
+
+@cuda_kernel(signatures=tuple(_FILL))
+def _fill_missing(frames, values, filled, known):
+    t = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    if t < len(frames):
+        for j in range(cuda.threadIdx.x, frames.shape[1], cuda.blockDim.x):
+            value = frames[t, j]
+            is_known = value == value
+            filled[t, j] = value if is_known else values[j]
+            known[t, j] = is_known
