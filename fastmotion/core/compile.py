@@ -372,7 +372,8 @@ class CudaKernel:
         """Compile for the current device, or load, what the kernel is launched with."""
         if not simulator_enabled():
             for signature in self.signatures:
-                self.dispatcher.compile(signature)
+                # As a tuple, which is what launches look for on disk.
+                self.dispatcher.compile(tuple(signature.args))
 
     def compile_ptx(self, signature: Any, capabilities: Sequence[tuple[int, int]]) -> list[str]:
         """Return the PTX of one signature for some compute capabilities; needs no GPU.

@@ -294,7 +294,7 @@ def block_size(threads: int, simulated: int) -> int:
     return simulated if simulator_enabled() else threads
 
 
-def load_kernels(package: str, kind: str, runs: str | None = None) -> ModuleType:
+def load_kernels(package: str, kind: str) -> ModuleType:
     """Return the module of a package that holds the kernels of a kind of device.
 
     Parameters
@@ -308,8 +308,6 @@ def load_kernels(package: str, kind: str, runs: str | None = None) -> ModuleType
     >>> load_kernels("fastmotion.em.kernels", "cpu").__name__
     'fastmotion.em.kernels.cpu'
     """
-    if kind == "cuda" and runs is not None:
-        raise RuntimeError(f"{runs} on the CPU in this version; pass device='cpu' and host arrays")
     return importlib.import_module(f"{package}.{kind}")
 
 

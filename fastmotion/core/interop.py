@@ -21,7 +21,19 @@ from fastmotion.core.memory import memory_of
 __all__ = ["Summary", "as_device_array", "like", "summarise"]
 
 # Converted on the device; there is no need for others among images and measurements.
-_CONVERTIBLE = ("uint8", "uint16", "int32", "int64", "float32", "float64")
+_CONVERTIBLE = (
+    "uint8",
+    "uint16",
+    "uint32",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+)
+# What has unsigned integers of its size.
+_ITEM_SIZES = (1, 2, 4, 8)
 
 
 def as_device_array(x: Any, device: Device, dtype: DTypeLike | None = None) -> Any:
@@ -66,6 +78,7 @@ def _of_numba(x: Any) -> Any:
 
     if hasattr(x, "__cuda_ndarray__"):
         return x
+    _await_producer(x)
     return cuda.as_cuda_array(x if hasattr(x, "__cuda_array_interface__") else _DLPackView(x))
 
 
@@ -88,19 +101,51 @@ class _DLPackView:
         }
 
 
+def _library(x: Any) -> str:
+    return type(x).__module__.partition(".")[0]
+
+
+# Kernels run in the default stream. CuPy tells of its stream, for which Numba waits; PyTorch does
+# not, and neither waits by itself for the default one.
+
+
+def _await_producer(x: Any) -> None:
+    """Let the default stream wait for the one in which an array is made."""
+    if _library(x) == "torch":
+        streams = importlib.import_module("torch").cuda
+        default = streams.default_stream(x.device)
+        default.wait_stream(streams.current_stream(x.device))
+        x.record_stream(default)  # or its memory might be used again too soon
+
+
+def _let_consumer_wait(given: Any) -> None:
+    """Let the stream in which a result will be used wait for the default one."""
+    if _library(given) == "torch":
+        streams = importlib.import_module("torch").cuda
+        streams.current_stream(given.device).wait_stream(streams.default_stream(given.device))
+    if _library(given) == "cupy":
+        streams = importlib.import_module("cupy").cuda
+        streams.get_current_stream().wait_event(streams.Stream.null.record())
+
+
 def _contiguous(array: Any, memory: Any) -> Any:
     if array.is_c_contiguous():
         return array
     if simulator_enabled():
         return memory.put(array.copy_to_host())
-    from fastmotion.core.kernels.cuda import gather
+    from fastmotion.core.kernels.cuda import MAX_AXES, gather
 
-    place = _Span.of(array.__cuda_array_interface__)
+    if array.ndim > MAX_AXES or array.dtype.itemsize not in _ITEM_SIZES:
+        raise TypeError(
+            f"a strided array of {array.ndim} axes and dtype {array.dtype} is not copied on the "
+            "device; make it contiguous first"
+        )
+    span = _Span.of(array, array.device_ctypes_pointer.value)
     out = memory.empty(tuple(array.shape), array.dtype)
     if out.size:
         gather(
-            place.memory(array), place.first, place.shape, place.strides,
-            out.reshape(out.size).view(place.unsigned),
+            span.memory(array), span.first, span.shape, span.strides,
+            out.reshape(out.size).view(span.unsigned),
         )  # fmt: skip
     return out
 
@@ -117,16 +162,15 @@ class _Span:
     unsigned: np.dtype
 
     @classmethod
-    def of(cls, interface: dict[str, Any]) -> _Span:
-        """Return the span of an array with a ``__cuda_array_interface__``."""
-        size = np.dtype(interface["typestr"]).itemsize
-        shape = tuple(interface["shape"])
-        strides = tuple(n // size for n in interface["strides"])
+    def of(cls, array: Any, address: int) -> _Span:
+        """Return the span of an array whose element of indices 0 has an address."""
+        size = array.dtype.itemsize
+        shape = tuple(array.shape)
+        strides = tuple(n // size for n in array.strides)
         reach = [(n - 1) * step for n, step in zip(shape, strides)]
         first = -sum(n for n in reach if n < 0)
         length = first + sum(n for n in reach if n > 0) + 1
-        address = interface["data"][0] - first * size
-        return cls(address, length, first, shape, strides, np.dtype(f"u{size}"))
+        return cls(address - first * size, length, first, shape, strides, np.dtype(f"u{size}"))
 
     def memory(self, owner: Any) -> Any:
         """Return the span as a contiguous array of unsigned integers."""
@@ -161,8 +205,6 @@ def _converted(array: Any, dtype: np.dtype, memory: Any) -> Any:
         )
     from fastmotion.core.kernels.cuda import convert
 
-    if dtype == np.float32 and array.dtype != np.float64:
-        array = _converted(array, np.dtype(np.float64), memory)
     out = memory.empty(tuple(array.shape), dtype)
     if out.size:
         convert(array, out)
@@ -234,11 +276,11 @@ def like(result: Any, given: Any) -> Any:
     """
     if not is_cuda_array(given):
         return result.copy_to_host() if is_cuda_array(result) else result
-    library = type(given).__module__.partition(".")[0]
     if not is_cuda_array(result):
         result = memory_of(Device("cuda", device_index(given))).put(result)
-    if library == "cupy":
+    _let_consumer_wait(given)
+    if _library(given) == "cupy":
         return importlib.import_module("cupy").asarray(result)
-    if library == "torch":
+    if _library(given) == "torch":
         return importlib.import_module("torch").as_tensor(result, device=given.device)
     return result

@@ -12,7 +12,7 @@ import functools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -31,10 +31,14 @@ _Kind = tuple[tuple[int, ...], np.dtype]
 _HOST_BUDGET = 2**28
 # What a simulated device, which does not tell, has free.
 _SIMULATED_MEMORY = 2**30
-# Kinds of array that the pool keeps, and tables that stay on the device, at most; those that were
-# not used for longest go first.
-_MAX_KINDS = 256
+# The share of a device that the pool keeps from others, and the tables that stay there, at most;
+# what was not used for longest goes first.
+_MAX_POOLED = 0.5
 _MAX_CONSTANTS = 1024
+# Rooms of page-locked memory are powers of two; of each so many are kept, as a transfer each way
+# has in use.
+_LEAST_ROOM = 2**12
+_MAX_ROOMS = 4
 _ADVICE = "pass less data at a time, or device='cpu'"
 
 
@@ -47,10 +51,11 @@ class Memory(Protocol):
         """Return a context in which kernels run on this device; scopes are such, too."""
 
     @contextmanager
-    def scope(self, advice: str = _ADVICE) -> Iterator[None]:
+    def scope(self, advice: str | None = None) -> Iterator[None]:
         """Take back, at the end of the block, the arrays that were taken in it.
 
-        ``advice`` is what the user hears who runs out of memory: what to lower.
+        ``advice`` is what the user hears who runs out of memory: what to lower. None says what the
+        scope around this one says.
         """
 
     def empty(self, shape: Shape, dtype: DTypeLike = np.float32) -> Any:
@@ -66,7 +71,10 @@ class Memory(Protocol):
         """Return an array on this device, good until the scope ends; it may be the one given."""
 
     def constant(self, array: NDArray) -> Any:
-        """Return a table on this device, kept as long as the host array: never write to either."""
+        """Return a table on this device that is kept for the next time: never write to either.
+
+        The next time is that of the same object, which is kept, too.
+        """
 
     def fetch(self, array: Any) -> NDArray:
         """Return an array on the host; waits for what is under way on the device."""
@@ -91,7 +99,7 @@ class HostMemory:
         return nullcontext()
 
     @contextmanager
-    def scope(self, advice: str = _ADVICE) -> Iterator[None]:
+    def scope(self, advice: str | None = None) -> Iterator[None]:
         """Do nothing: arrays on the host go when nobody refers to them."""
         yield
 
@@ -153,16 +161,17 @@ class CudaMemory:
         self.device = device
         self._lock = threading.RLock()
         self._pool: OrderedDict[_Kind, list[Any]] = OrderedDict()
-        self._page_locked: dict[_Kind, list[NDArray]] = {}
+        self._pooled_bytes = 0
+        self._page_locked: dict[int, list[NDArray]] = {}
         self._constants: OrderedDict[int, tuple[NDArray, Any]] = OrderedDict()
         self._scopes = _Scopes()
 
     @contextmanager
-    def scope(self, advice: str = _ADVICE) -> Iterator[None]:
+    def scope(self, advice: str | None = None) -> Iterator[None]:
         """Take back the arrays taken in the block; make the device the current one in it."""
         scopes = self._scopes
         scopes.taken.append([])
-        scopes.advice.append(advice)
+        scopes.advice.append(advice or self._advice)
         try:
             with self.current():
                 yield
@@ -190,18 +199,26 @@ class CudaMemory:
 
         shape, dtype = _as_tuple(shape), np.dtype(dtype)
         with self.current():
-            try:
-                return cuda.device_array(shape, dtype)
-            except Exception as error:
-                if not _is_out_of_memory(error):
-                    raise
-            self.free()
-            try:
-                return cuda.device_array(shape, dtype)
-            except Exception as error:
-                if not _is_out_of_memory(error):
-                    raise
-                raise MemoryError(self._shortage(shape, dtype)) from error
+            return self._allocate(
+                lambda: cuda.device_array(shape, dtype),
+                math.prod(shape) * dtype.itemsize,
+                f"an array of shape {shape} and {dtype}",
+            )
+
+    def _allocate(self, allocate: Callable[[], Any], n_bytes: int, what: str) -> Any:
+        """Return new memory, if need be after the pool has been given back."""
+        try:
+            return allocate()
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+        self._clear_pool()
+        try:
+            return allocate()
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise MemoryError(self._shortage(n_bytes, what)) from error
 
     def lend(self, shape: Shape, dtype: DTypeLike) -> Any:
         """Return an array that is not set, good until it is given back."""
@@ -209,7 +226,9 @@ class CudaMemory:
         with self._lock:
             waiting = self._pool.get(kind)
             if waiting:
-                return waiting.pop()
+                array = waiting.pop()
+                self._pooled_bytes -= array.nbytes
+                return array
         return self.new(*kind)
 
     def give_back(self, *arrays: Any) -> None:
@@ -219,8 +238,10 @@ class CudaMemory:
                 kind = tuple(array.shape), array.dtype
                 self._pool.setdefault(kind, []).append(array)
                 self._pool.move_to_end(kind)
-            while len(self._pool) > _MAX_KINDS:
-                self._pool.popitem(last=False)
+                self._pooled_bytes += array.nbytes
+            while self._pooled_bytes > _MAX_POOLED * self._total_bytes:
+                _, oldest = self._pool.popitem(last=False)
+                self._pooled_bytes -= sum(array.nbytes for array in oldest)
 
     def put(self, array: Any) -> Any:
         """Return an array on this device: itself, or a copy in memory of the scope."""
@@ -267,40 +288,55 @@ class CudaMemory:
             with self.current():
                 fill(out, value)
 
-    def lend_page_locked(self, shape: Shape, dtype: DTypeLike) -> NDArray:
-        """Return an array on the host that the device can reach by itself; not set."""
+    def lend_page_locked(self, n_bytes: int) -> NDArray[np.uint8]:
+        """Return a room on the host of at least so many bytes that the device reaches by itself."""
         from numba import cuda
 
-        kind = _as_tuple(shape), np.dtype(dtype)
+        size = max(_LEAST_ROOM, 1 << max(n_bytes - 1, 0).bit_length())
         with self._lock:
-            waiting = self._page_locked.get(kind)
+            waiting = self._page_locked.get(size)
             if waiting:
                 return waiting.pop()
         with self.current():
-            return cuda.pinned_array(*kind)
+            return self._allocate(
+                lambda: cuda.pinned_array(size, np.uint8), size, "page-locked memory of the host"
+            )
 
-    def return_page_locked(self, array: NDArray) -> None:
-        """Take such an array back for later."""
+    def return_page_locked(self, room: NDArray[np.uint8]) -> None:
+        """Take such a room back for later."""
         with self._lock:
-            self._page_locked.setdefault((array.shape, array.dtype), []).append(array)
+            waiting = self._page_locked.setdefault(room.size, [])
+            if len(waiting) < _MAX_ROOMS:
+                waiting.append(room)
 
     def budget(self, share: float = 0.5) -> int:
         """Return how many bytes scratch may take: the pool counts as free."""
-        with self._lock:
-            pooled = sum(array.nbytes for kind in self._pool.values() for array in kind)
-        return int(share * (self._free_and_total()[0] + pooled))
+        return int(share * (self._free_and_total()[0] + self._pooled_bytes))
 
     def free(self) -> None:
         """Give the arrays that wait in the pool, and the tables, back to the device."""
+        with self._lock:
+            self._page_locked.clear()
+            self._constants.clear()
+        self._clear_pool()
+
+    def _clear_pool(self) -> None:
         from numba import cuda
 
         with self._lock:
             self._pool.clear()
-            self._page_locked.clear()
-            self._constants.clear()
+            self._pooled_bytes = 0
         with self.current():
             cuda.synchronize()
             _flush_deallocations()
+
+    @functools.cached_property
+    def _total_bytes(self) -> int:
+        return self._free_and_total()[1]
+
+    @property
+    def _advice(self) -> str:
+        return self._scopes.advice[-1] if self._scopes.advice else _ADVICE
 
     def current(self) -> Any:
         """Return a context in which this device is the current one."""
@@ -317,13 +353,11 @@ class CudaMemory:
             free, total = cuda.current_context().get_memory_info()
         return free, total
 
-    def _shortage(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
+    def _shortage(self, n_bytes: int, what: str) -> str:
         free, total = self._free_and_total()
-        advice = self._scopes.advice[-1] if self._scopes.advice else _ADVICE
-        asked = math.prod(shape) * dtype.itemsize
         return (
-            f"{self.device} is out of memory: {_readable(asked)} were asked for an array of shape "
-            f"{shape} and {dtype}, {_readable(free)} of {_readable(total)} are free; {advice}; "
+            f"{self.device} is out of memory: {_readable(n_bytes)} were asked for {what}, "
+            f"{_readable(free)} of {_readable(total)} are free; {self._advice}; "
             "fastmotion.free_memory() and the like of other libraries give back what they hold"
         )
 

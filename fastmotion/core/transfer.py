@@ -8,9 +8,10 @@ the way, which the device reads and writes by itself.
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -109,6 +110,7 @@ class _CudaTransfers:
 class _Moving:
     """A part on its way: where it comes from, where it goes, and the event of its arrival."""
 
+    room: NDArray[np.uint8]
     on_host: NDArray
     on_device: Any
     arrived: Any = None
@@ -116,13 +118,15 @@ class _Moving:
     @classmethod
     def of(cls, memory: CudaMemory, array: Any) -> _Moving:
         """Return room for a part like an array."""
-        kind = tuple(array.shape), array.dtype
-        return cls(memory.lend_page_locked(*kind), memory.lend(*kind))
+        shape, dtype = tuple(array.shape), array.dtype
+        n_bytes = math.prod(shape) * dtype.itemsize
+        room = memory.lend_page_locked(n_bytes)
+        return cls(room, room[:n_bytes].view(dtype).reshape(shape), memory.lend(shape, dtype))
 
     def give_back(self, memory: CudaMemory) -> None:
         """Give the room back once the part has arrived."""
         self.arrived.synchronize()
-        memory.return_page_locked(self.on_host)
+        memory.return_page_locked(self.room)
         memory.give_back(self.on_device)
 
 
@@ -187,5 +191,8 @@ def transfers(memory: Memory) -> Iterator[Transfers]:
     moving = _CudaTransfers(memory)
     try:
         yield moving
-    finally:
-        moving.end()
+    except BaseException:
+        with suppress(Exception):  # the first error tells more than those that it brings about
+            moving.end()
+        raise
+    moving.end()

@@ -112,7 +112,7 @@ def test_out_of_memory_says_how_much_was_asked_for_and_what_to_lower(memory, mon
         tries.append(shape)
         raise RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
 
-    with memory.scope("lower n_things"):
+    with memory.scope("lower n_things"), memory.scope():  # which says the same
         monkeypatch.setattr(cuda, "device_array", fail)
         with pytest.raises(
             MemoryError, match=r"cuda:0 is out of memory: 1.00 GiB were asked.*; lower n_things;"
@@ -139,7 +139,18 @@ def test_arrays_of_the_device_are_taken_as_they_are(device, rng):
     assert like(there, there) is there
 
 
-@pytest.mark.parametrize("given", ["f8", "f4", "u1", "u2", "i4", "i8", "?"])
+def test_the_pool_leaves_room_for_others(memory, monkeypatch):
+    monkeypatch.setattr(memory, "_total_bytes", 1000)
+    with memory.scope():
+        old = [memory.empty(40) for _ in range(3)]
+    with memory.scope():
+        new = memory.empty(25)
+    with memory.scope():
+        assert memory.empty(25) is new
+        assert all(memory.empty(40) is not array for array in old)
+
+
+@pytest.mark.parametrize("given", ["f8", "f4", "u1", "u2", "u4", "i1", "i2", "i4", "i8", "?"])
 @pytest.mark.parametrize("wanted", ["f4", "f8"])
 def test_arrays_are_converted_on_the_device(device, given, wanted):
     values = np.array([[0, 1, 1], [1, 0, 1]], given)
@@ -157,12 +168,58 @@ def test_strided_arrays_are_gathered(device, rng):
         np.testing.assert_array_equal(to_host(out), to_host(view))
 
 
+def test_arrays_that_repeat_themselves_are_spread(rng):
+    values = rng.integers(0, 255, size=(4, 5)).astype(np.uint8)
+    view = np.broadcast_to(values[..., np.newaxis], (4, 5, 3))
+    span = _Span.of(view, 100)
+    assert (span.address, span.length, span.first) == (100, 20, 0)
+    out = cuda.device_array(60, np.uint8)
+    kernels.gather(cuda.to_device(values.ravel()), span.first, span.shape, span.strides, out)
+    np.testing.assert_array_equal(to_host(out).reshape(4, 5, 3), view)
+
+
+class _Stream:
+    def __init__(self, name, events):
+        self.name, self.events = name, events
+
+    def wait_stream(self, other):
+        self.events.append(f"{self.name} waits for {other.name}")
+
+
+class _Tensor:
+    """What PyTorch gives, as far as it matters here."""
+
+    __module__ = "torch"
+    device = "cuda:0"
+
+    def __init__(self, values, events):
+        self.__cuda_array_interface__ = {}
+        self.values, self.events = values, events
+
+    def record_stream(self, stream):
+        self.events.append(f"memory is used by {stream.name}")
+
+
+def test_streams_of_torch_wait_for_ours_and_ours_for_them(device, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    events = []
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda _: _Stream("ours", events))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: _Stream("theirs", events))
+    monkeypatch.setattr(torch, "as_tensor", lambda result, device: (result, device))
+    monkeypatch.setattr(cuda, "as_cuda_array", lambda x: x.values, raising=False)
+    there = cuda.to_device(np.arange(3.0))
+    given = _Tensor(there, events)
+    assert as_device_array(given, device) is there
+    assert events == ["ours waits for theirs", "memory is used by ours"]
+    assert like(there, given) == (there, "cuda:0")
+    assert events[2:] == ["theirs waits for ours"]
+
+
 def test_gather_follows_strides_of_either_sign(device, rng):
     values = rng.integers(0, 2**31, size=(3, 4, 5)).astype(np.uint32)
     view = values[::-1, ::2].transpose(2, 0, 1)
     base = values.__array_interface__["data"][0]
-    interface = dict(view.__array_interface__)
-    span = _Span.of(interface)
+    span = _Span.of(view, view.__array_interface__["data"][0])
     assert span.address == base
     assert span.length <= values.size
     out = cuda.device_array(view.size, np.uint32)
@@ -213,11 +270,12 @@ def test_parts_go_up_and_results_come_down(memory, rng):
     for part, out in zip(parts, outs):
         np.testing.assert_array_equal(out, part)
     # However many parts there are, two are on their way up and two down.
-    assert len(memory._page_locked[(3, 4), parts[0].dtype]) == 4
-    locked = memory.lend_page_locked((3, 4), np.float64)
-    assert locked is not memory.lend_page_locked((3, 4), np.float64)
-    memory.return_page_locked(locked)
-    assert memory.lend_page_locked((3, 4), np.float64) is locked
+    assert [len(rooms) for rooms in memory._page_locked.values()] == [4]
+    room = memory.lend_page_locked(5000)
+    assert room.size == 8192
+    assert room is not memory.lend_page_locked(5000)
+    memory.return_page_locked(room)
+    assert memory.lend_page_locked(8192) is room
     there = memory.lend(3, np.float32)
     memory.give_back(there)
     assert memory.lend(3, np.float32) is there

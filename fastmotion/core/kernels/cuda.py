@@ -3,7 +3,21 @@
 import math
 
 import numpy as np
-from numba import cuda, float32, float64, int32, int64, types, uint8, uint16, uint32, uint64, void
+from numba import (
+    cuda,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    types,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    void,
+)
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
 from fastmotion.core.device import block_size, launch_shape
@@ -12,10 +26,10 @@ from fastmotion.core.device import block_size, launch_shape
 _THREADS = block_size(256, 8)
 _MAX_BLOCKS = block_size(1024, 4)
 
-# Axes of a strided array, shorter ones padded.
-_N_AXES = 5
+# The most axes of a strided array; shorter shapes are padded.
+MAX_AXES = 5
 
-_AXES = types.UniTuple(int64, _N_AXES)
+_AXES = types.UniTuple(int64, MAX_AXES)
 
 _ALL_LANES = 0xFFFFFFFF
 _HALF_WARP = 16
@@ -94,12 +108,12 @@ def convert(values, out):
     _convert[launch_shape((out.size,))](values.reshape(values.size), out.reshape(out.size))
 
 
+_INTEGERS = (uint8, uint16, uint32, int8, int16, int32, int64)
+
+
 @cuda_kernel(
     signatures=(
-        void(uint8[::1], float64[::1]),
-        void(uint16[::1], float64[::1]),
-        void(int32[::1], float64[::1]),
-        void(int64[::1], float64[::1]),
+        *(void(given[::1], wanted[::1]) for given in _INTEGERS for wanted in (float32, float64)),
         void(float32[::1], float64[::1]),
         void(float64[::1], float32[::1]),
     )
@@ -126,7 +140,7 @@ def gather(memory, first, shape, strides, out):
     out : device array of shape (n_elements,)
         Of the dtype of ``memory``.
     """
-    n_missing = _N_AXES - len(shape)
+    n_missing = MAX_AXES - len(shape)
     _gather[launch_shape(out.shape)](
         memory, first, (1,) * n_missing + tuple(shape), (0,) * n_missing + tuple(strides), out
     )
@@ -145,7 +159,7 @@ def _gather(memory, first, shape, strides, out):
     if i < out.size:
         place = first
         rest = i
-        for axis in range(_N_AXES - 1, -1, -1):
+        for axis in range(MAX_AXES - 1, -1, -1):
             place += rest % shape[axis] * strides[axis]
             rest //= shape[axis]
         out[i] = memory[place]
