@@ -40,7 +40,7 @@ def assert_as_on_cpu(sequences, kernels, device, **options):
     """Compare outputs of frames on the host, which go up in parts, and of those on the device."""
     options = {"min_valid": 0.5, **options}
     wanted = apply_kernels(sequences, kernels, device=CPU, **options)
-    assert 0 < np.isfinite(wanted).sum()
+    assert np.isfinite(wanted).sum() > 0
     there = replace(sequences, frames=to_device(sequences.frames, device))
     from_device = apply_kernels(there, kernels, device=device, **options)
     assert is_cuda_array(from_device)

@@ -20,7 +20,7 @@ _MEAN, _STD, _MIN, _MAX, _ENERGY = range(5)
 _THREADS = block_size(256, 8)
 _LANES, _WARPS = block_size(32, 4), block_size(8, 2)
 # Rows of a block that counts digits, and the most blocks that add up a score.
-_COUNTED_ROWS = block_size(1024, 8)
+_COUNTED_ROWS = block_size(1024, 16)
 _MAX_BLOCKS = block_size(1024, 3)
 # Medians are found by four bits of the numbers at a time, from the highest on.
 _BITS, _N_BINS = 4, 16
