@@ -49,11 +49,13 @@ class _SweepSolver:
     ) -> None:
         functional = self._graduated(progress)
         is_robust = functional.data_exponent < 1
-        current = flow
+        current, spare = flow, None
         left = self.n_sweeps
         while left > 0:
             n_sweeps = min(left, _SWEEPS_PER_REWEIGHTING) if is_robust else left
-            target = out if current is not out else engine.memory.empty(out.shape)
+            if current is out and spare is None:
+                spare = engine.memory.empty(out.shape)
+            target = spare if current is out else out
             engine.kernels.relax(
                 frame0,
                 warped,

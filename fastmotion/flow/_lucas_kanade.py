@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -58,6 +59,17 @@ class _WindowSolver:
             self.functional,
             n_bands,
         )
+
+
+@functools.lru_cache(maxsize=16)  # what is kept is also kept on a CUDA device
+def _window_weights(window_size: int, window: str) -> NDArray:
+    """Return the weights by distance from the centre along one axis; the window sums to 1."""
+    distance = np.arange(window_size // 2 + 1)
+    if window == "gaussian":
+        weights = np.exp(-0.5 * (distance / (_WINDOW_SIGMA * window_size)) ** 2)
+    else:
+        weights = np.ones(len(distance))
+    return (weights / (2.0 * weights.sum() - weights[0])).astype(np.float32)
 
 
 class LucasKanade(DenseFlow):
@@ -292,16 +304,7 @@ class LucasKanade(DenseFlow):
             regularization=self.regularization,
             max_update=self.max_update,
         )
-        return _WindowSolver(functional, self._window_weights())
-
-    def _window_weights(self) -> NDArray:
-        """Return the weights by distance from the centre along one axis; the window sums to 1."""
-        distance = np.arange(self.window_size // 2 + 1)
-        if self.window == "gaussian":
-            weights = np.exp(-0.5 * (distance / (_WINDOW_SIGMA * self.window_size)) ** 2)
-        else:
-            weights = np.ones(len(distance))
-        return (weights / (2.0 * weights.sum() - weights[0])).astype(np.float32)
+        return _WindowSolver(functional, _window_weights(self.window_size, self.window))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -87,7 +87,9 @@ def read_image(frame: ArrayLike, name: str, engine: Engine) -> Any:
         return check_image(frame, name)
     array = real_array(frame, name, engine)
     require_image_shape(array.shape, name)
-    dtype = array.dtype if array.dtype.name in ("bool", "uint8", "uint16") else np.float32
+    dtype = {"bool": np.uint8, "uint8": np.uint8, "uint16": np.uint16}.get(
+        array.dtype.name, np.float32
+    )
     plane = engine.memory.empty((1, *array.shape[:2]))
     _write_luminance(array, np.dtype(dtype), None, plane, engine)
     ((low, high),) = engine.kernels.extremes(plane)
@@ -196,22 +198,21 @@ def _map_on_device(
     n = _pairs_at_once(len(fields), frames, pyramid, engine)
     parts = [(first, min(first + n, len(fields))) for first in range(0, len(fields), n)]
     shown = [_frames_of(first, stop, n_frames) for first, stop in parts]
-    field = memory.empty((n, *fields.shape[1:]))
+    on_device = is_cuda_array(fields)
+    field = None if on_device else memory.empty((n, *fields.shape[1:]))
     with transfers(memory) as moving:
         coming = _coming(moving, frames[shown[0]], dtype)
         for k, (first, stop) in enumerate(parts):
             raw = coming()
             if k + 1 < len(parts):
                 coming = _coming(moving, frames[shown[k + 1]], dtype)
-            out = field[: stop - first]
+            out = fields[first:stop] if on_device else field[: stop - first]
             with memory.scope():
                 planes = memory.empty((len(raw), *fields.shape[1:3]), _number(dtype))
                 _write_luminance(raw, dtype, white, planes, engine)
                 pairs = _paired(planes, white, first, stop - first, n_frames, engine)
                 kernels.join(estimate(pairs[0], pairs[1]), out)
-            if is_cuda_array(fields):
-                memory.copy(out, fields[first:stop])
-            else:
+            if not on_device:
                 moving.down(out, fields[first:stop])
 
 

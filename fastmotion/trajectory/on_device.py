@@ -20,6 +20,9 @@ from fastmotion.trajectory.kernels import kernels_for
 # Rows of a block of threads that works through sequences row by row.
 _BLOCK_ROWS = 64
 
+# What medians take for each channel: differences, and counts of each sequence.
+_BYTES_OF_DIFFERENCE, _BYTES_OF_SEQUENCE = 8, 300
+
 
 def memory_at(array: Any) -> Memory:
     """Return the memory of the CUDA device that an array lies on."""
@@ -188,11 +191,12 @@ def noise_sizes(
     n_channels = frames.shape[1] * frames.shape[2]
     flat = frames.reshape((len(frames), n_channels))
     groups = np.arange(n_channels, dtype=np.int64)
-    most = memory.budget() // (8 * n_channels)
+    room = memory.budget() // n_channels
+    most, most_sequences = room // _BYTES_OF_DIFFERENCE, room // _BYTES_OF_SEQUENCE
     found, begin = [], 0
     while begin < len(starts):
         fitting = np.searchsorted(stops[begin:] - starts[begin], most, side="right")
-        end = begin + max(1, int(fitting))
+        end = begin + max(1, min(int(fitting), most_sequences))
         first, last = int(starts[begin]), int(stops[end - 1])
         low, high = starts[begin:end] - first, stops[begin:end] - first
         with memory.scope("pass fewer frames at a time, or give the noise as a number"):

@@ -100,6 +100,18 @@ def test_parts_do_not_change_the_outputs(device, rng, monkeypatch):
         np.testing.assert_array_equal(apply_kernels(sequences, taps, **call), whole)
 
 
+@pytest.mark.parametrize("n_kernels", [1, 3])
+def test_windows_end_where_a_part_ends_though_the_sequence_goes_on(
+    device, rng, monkeypatch, n_kernels
+):
+    sequences = check_sequences(rng.normal(size=(1, 30, 1, 2)).astype(np.float32))
+    taps = [kernel(rng, [-2, -1, 0, 1, 2]) for _ in range(n_kernels)]
+    call = {"edges": "valid", "min_valid": 1.0}
+    monkeypatch.setattr(filtering, "_PART_BYTES", 8 * 2 * 4)
+    there = apply_kernels(sequences, taps, device=device, **call)
+    np.testing.assert_allclose(there, apply_kernels(sequences, taps, device=CPU, **call), rtol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:.*invalid value encountered")
 @pytest.mark.parametrize("place", [(6, 0, 1), (0, 0, 0)])
 def test_infinite_values_are_found(device, rng, place):

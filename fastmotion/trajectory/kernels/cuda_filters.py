@@ -198,6 +198,12 @@ def _place_of_thread(blocks, offsets, step, n_channels):
     return place, high * n_channels
 
 
+@cuda_function
+def _last_place(frames, blocks, n_channels):
+    """Return the last place that a thread may read: its sequence may go on in another part."""
+    return np.uint64(min(blocks[cuda.blockIdx.x, 1] * n_channels, frames.size) - 1)
+
+
 _COMPLETE = tuple(
     void(t[::1], int64, int64[:, ::1], int64[::1], int64, t[:, :, ::1], uint8[::1], t[:, ::1])
     for t in (float32, float64)
@@ -211,8 +217,7 @@ def _filter_one(frames, n_channels, blocks, offsets, step, weights, bad, outs):
     if start >= end:
         return
     # Unsigned, indices are not checked for counting from the end.
-    stride, last = np.uint64(step * n_channels), np.uint64(blocks[cuda.blockIdx.x, 1] * n_channels)
-    last -= np.uint64(1)
+    stride, last = np.uint64(step * n_channels), _last_place(frames, blocks, n_channels)
     place = np.uint64(start + offsets[0] * n_channels)
     k = cuda.blockIdx.z
     w = weights[k, :, start % n_channels if weights.shape[2] > 1 else 0]
@@ -240,8 +245,7 @@ def _filter_three(frames, n_channels, blocks, offsets, step, weights, bad, outs)
     start, end = _place_of_thread(blocks, offsets, step, n_channels)
     if start >= end:
         return
-    stride, last = np.uint64(step * n_channels), np.uint64(blocks[cuda.blockIdx.x, 1] * n_channels)
-    last -= np.uint64(1)
+    stride, last = np.uint64(step * n_channels), _last_place(frames, blocks, n_channels)
     place = np.uint64(start + offsets[0] * n_channels)
     k = 3 * cuda.blockIdx.z
     column = start % n_channels if weights.shape[2] > 1 else 0
