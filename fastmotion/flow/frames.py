@@ -199,7 +199,7 @@ def _map_on_device(
     parts = [(first, min(first + n, len(fields))) for first in range(0, len(fields), n)]
     shown = [_frames_of(first, stop, n_frames) for first, stop in parts]
     on_device = is_cuda_array(fields)
-    field = None if on_device else memory.empty((n, *fields.shape[1:]))
+    field: Any = None if on_device else memory.empty((n, *fields.shape[1:]))
     with transfers(memory) as moving:
         coming = _coming(moving, frames[shown[0]], dtype)
         for k, (first, stop) in enumerate(parts):
