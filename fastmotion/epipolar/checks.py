@@ -11,6 +11,7 @@ from fastmotion.core.device import Device, to_host
 from fastmotion.core.interop import as_device_array, summarise
 from fastmotion.core.memory import memory_of
 from fastmotion.core.validation import as_real_array
+from fastmotion.epipolar.kernels.scalar import LARGEST
 
 __all__ = [
     "check_device_matches",
@@ -24,9 +25,6 @@ __all__ = [
     "check_points",
     "check_rotation",
 ]
-
-# Products of eight coordinates must stay within the range of float64.
-LARGEST = 1e30
 
 # A rotation matrix written with seven digits is still one.
 _ROTATION_TOLERANCE = 1e-5

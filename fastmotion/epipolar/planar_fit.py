@@ -341,8 +341,11 @@ class PlanarProblem:
 
     def few_inliers(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the rows of some inliers, or all, of shape (4, n_inliers)."""
-        is_inlier = self._distances(self._few.rows, model) <= self.threshold
-        return self._few.rows[:, is_inlier]
+        rows = self._few.rows
+        distances = np.empty(rows.shape[1])
+        # So few that the host has them before a device could have been asked.
+        cpu_kernels().planar.sampson_distances(rows, model, distances)
+        return rows[:, distances <= self.threshold]
 
     def is_inlier(self, model: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which matches lie within the threshold, in the order in which samples draw."""
@@ -350,13 +353,8 @@ class PlanarProblem:
 
     def distances(self, model: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the Sampson distances of all matches."""
-        return self._distances(self.matches.rows, model)
-
-    def _distances(
-        self, rows: NDArray[np.float64], model: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        distances = np.empty(rows.shape[1])
-        self.kernels.planar.sampson_distances(rows, model, distances)
+        distances = np.empty(len(self.matches.weight))
+        self.kernels.planar.sampson_distances(self.matches.rows, model, distances)
         return distances
 
     def _climb(

@@ -17,7 +17,7 @@ from fastmotion.epipolar.kernels.cuda_parts import (
     starts_of,
     up_to_power,
 )
-from fastmotion.epipolar.kernels.scalar import sampson_terms, squared_sampson
+from fastmotion.epipolar.kernels.scalar import LARGEST, sampson_terms, squared_sampson
 
 __all__ = [
     "copy_columns",
@@ -29,8 +29,6 @@ __all__ = [
     "sum_gains",
 ]
 
-# Coordinates of larger magnitude are those of no point.
-_LARGEST = np.float64(1e30)
 # The most blocks that add up gains.
 _MOST_SUMS = block_size(1024, 4)
 
@@ -133,12 +131,7 @@ def _measure_rows(matches, f, distances):
     for i in range(cuda.grid(1), len(distances), cuda.gridsize(1)):
         x1, y1, x2, y2 = matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3]
         distance = np.nan
-        if (
-            abs(x1) <= _LARGEST
-            and abs(y1) <= _LARGEST
-            and abs(x2) <= _LARGEST
-            and abs(y2) <= _LARGEST
-        ):
+        if abs(x1) <= LARGEST and abs(y1) <= LARGEST and abs(x2) <= LARGEST and abs(y2) <= LARGEST:
             distance = math.sqrt(
                 squared_sampson(
                     f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], x1, y1, x2, y2

@@ -62,9 +62,7 @@ def score_epipoles(residency, requests):
 
 
 @cuda_kernel(
-    signatures=(
-        void(_DOUBLES, int64[:, ::1], _DOUBLES, int64[:, ::1], _DOUBLES, float32[:, ::1]),
-    )
+    signatures=(void(_DOUBLES, int64[:, ::1], _DOUBLES, int64[:, ::1], _DOUBLES, float32[:, ::1]),)
 )
 def _set_models(columns, where, planes, pairs, epipoles, singles):
     request = cuda.blockIdx.y

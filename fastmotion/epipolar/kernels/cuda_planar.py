@@ -74,11 +74,10 @@ from fastmotion.epipolar.kernels.planar_scalar import (
     right_share,
     will_hardly_exceed,
 )
+from fastmotion.epipolar.kernels.scalar import LARGEST
 
 # Matches of each lane between two decisions whether to go on with a model.
 _BETWEEN = 4
-# Coordinates of larger magnitude are those of no point.
-_LARGEST = np.float64(1e30)
 
 _ZERO = np.float32(0)
 _NO_MODEL = np.float32(-1)
@@ -577,12 +576,7 @@ def _measure_rows(matches, model, distances):
     for i in range(cuda.grid(1), len(distances), cuda.gridsize(1)):
         x1, y1, x2, y2 = matches[i, 0], matches[i, 1], matches[i, 2], matches[i, 3]
         distance = np.nan
-        if (
-            abs(x1) <= _LARGEST
-            and abs(y1) <= _LARGEST
-            and abs(x2) <= _LARGEST
-            and abs(y2) <= _LARGEST
-        ):
+        if abs(x1) <= LARGEST and abs(y1) <= LARGEST and abs(x2) <= LARGEST and abs(y2) <= LARGEST:
             distance = math.sqrt(_square(model, x1, y1, x2, y2))
         distances[i] = distance
 

@@ -42,9 +42,7 @@ def set_epipole(h, first, second, lines, epipole):
     epipole[0] = a[1] * b[2] - a[2] * b[1]
     epipole[1] = a[2] * b[0] - a[0] * b[2]
     epipole[2] = a[0] * b[1] - a[1] * b[0]
-    length = math.sqrt(
-        epipole[0] * epipole[0] + epipole[1] * epipole[1] + epipole[2] * epipole[2]
-    )
+    length = math.sqrt(epipole[0] * epipole[0] + epipole[1] * epipole[1] + epipole[2] * epipole[2])
     for k in range(3):
         epipole[k] = epipole[k] / length if length > _PARALLEL else math.nan
 

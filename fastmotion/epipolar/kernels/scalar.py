@@ -16,6 +16,10 @@ _DEVIATIONS = np.float32(3.0)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _INFINITY = np.float64(np.inf)
 
+# Coordinates of larger magnitude are those of no point: products of eight must stay within the
+# range of float64.
+LARGEST = np.float64(1e30)
+
 # Degrees of freedom of a fundamental matrix: nine numbers, less their scale and the determinant.
 N_FREE = 7
 
