@@ -248,6 +248,7 @@ class CudaMemory:
         if is_cuda_array(array):
             return array
         array = np.ascontiguousarray(array)
+        array = array.reshape(-1).reshape(array.shape)  # an axis made by newaxis has stride 0
         out = self.empty(array.shape, array.dtype)
         if array.size:
             with self.current():

@@ -90,6 +90,7 @@ def test_put_copy_fill_and_fetch(memory, rng):
         memory.copy(there, other)
         np.testing.assert_array_equal(memory.fetch(other), values[:, ::2])
         assert memory.fetch(memory.put(np.empty((0, 3)))).shape == (0, 3)
+        assert memory.fetch(memory.put(values[0][:, np.newaxis])).shape == (6, 1)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i4", "i8", "f4", "f8"])
