@@ -518,7 +518,11 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         mixture, indices = self._mixture(), self._column_indices(columns)
         return condition_mixture(
-            mixture.weights, mixture.gaussians, self._in_order(X_known, indices), indices
+            mixture.weights,
+            mixture.gaussians,
+            self._in_order(X_known, indices),
+            indices,
+            device=self._device(X_known),
         )
 
     def bic(self, X: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
-from fastmotion.core.validation import as_real_array
+from fastmotion.core.device import CPU, Device, is_cuda_array, load_kernels
+from fastmotion.core.interop import as_device_array, like, summarise
+from fastmotion.core.memory import Memory, memory_of
+from fastmotion.core.validation import as_real_array, require_real
+from fastmotion.em.device_samples import DeviceSamples
 from fastmotion.em.gaussians import Gaussians
 from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
 from fastmotion.em.missing import conditional, marginal
@@ -139,8 +144,92 @@ class ConditionalMixture:
         return np.linalg.cholesky(self.covariances)
 
 
+@dataclass(frozen=True)
+class DeviceConditionalMixture(ConditionalMixture):
+    """A `ConditionalMixture` that a CUDA device computes with.
+
+    ``weights`` and ``means``, and what methods return, lie there if the known values do.
+    """
+
+    device: Device
+
+    def mean(self) -> Any:
+        """Return the expected values: the regression on the known features."""
+        with self._memory.scope():
+            return like(self._mean(), self.means)
+
+    def _mean(self) -> Any:
+        weights, means = self._there(self.weights), self._there(self.means)
+        n_samples, _, n_unknown = means.shape
+        out = self._memory.new((n_samples, n_unknown), means.dtype)
+        self._kernels.mix_means(weights, means, out)
+        return out
+
+    def covariance(self) -> Any:
+        """Return the covariances about `mean`, within and between components."""
+        with self._memory.scope():
+            weights, means = self._there(self.weights), self._there(self.means)
+            n_samples, _, n_unknown = means.shape
+            out = self._memory.new((n_samples, n_unknown, n_unknown), means.dtype)
+            covariances = self._put(self.covariances)
+            self._kernels.mix_covariances(weights, means, covariances, self._mean(), out)
+            return like(out, self.means)
+
+    def sample(self, random_state: int | np.random.RandomState | None = None) -> Any:
+        """Draw the unknown features once for each row."""
+        random = check_random_state(random_state)
+        n_samples, _, n_unknown = self.means.shape
+        uniform = random.uniform(size=(n_samples, 1))[:, 0]
+        normal = random.normal(size=(n_samples, n_unknown))
+        with self._memory.scope():
+            weights, means = self._there(self.weights), self._there(self.means)
+            out = self._memory.new((n_samples, n_unknown), means.dtype)
+            lower = self._put(self._lower_factors())
+            draws = self._memory.put(uniform), self._memory.put(normal)
+            self._kernels.draw(weights, means, lower, *draws, out)
+            return like(out, self.means)
+
+    def score_samples(self, Y: ArrayLike) -> Any:
+        """Return the log density of the unknown features, row by row."""
+        n_samples, _, n_unknown = self.means.shape
+        lower = self._lower_factors()
+        logs = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        constants = -logs - n_unknown * HALF_LOG_2_PI
+        with self._memory.scope():
+            values = self._there(_check_device_matrix(Y, "Y", (n_samples, n_unknown), self.device))
+            weights, means = self._there(self.weights), self._there(self.means)
+            whitening, constants = self._put(np.linalg.inv(lower)), self._put(constants)
+            out = self._memory.new(n_samples, means.dtype)
+            self._kernels.score(values, weights, means, whitening, constants, out)
+            return like(out, self.means)
+
+    @property
+    def _memory(self) -> Memory:
+        return memory_of(self.device)
+
+    @property
+    def _kernels(self) -> Any:
+        return load_kernels("fastmotion.mixture.kernels", self.device.kind)
+
+    @property
+    def _dtype(self) -> np.dtype:
+        # Of arrays of any library.
+        return np.dtype(str(self.means.dtype).rpartition(".")[2])
+
+    def _there(self, array: Any) -> Any:
+        return as_device_array(array, self.device, self._dtype)
+
+    def _put(self, array: NDArray) -> Any:
+        return self._memory.put(array.astype(self._dtype))
+
+
 def condition_mixture(
-    weights: NDArray, gaussians: Gaussians, X_known: ArrayLike, columns: ArrayLike
+    weights: NDArray,
+    gaussians: Gaussians,
+    X_known: ArrayLike,
+    columns: ArrayLike,
+    *,
+    device: Device = CPU,
 ) -> ConditionalMixture:
     """Return the distribution of the other features where some are known.
 
@@ -153,6 +242,8 @@ def condition_mixture(
         Complete: a row in which less is known has another regression.
     columns : array_like of shape (n_known,) or (n_features,)
         Indices of the known features, in the order of ``X_known``; or a mask that is True for them.
+    device : Device
+        Where to compute.
 
     Returns
     -------
@@ -168,6 +259,8 @@ def condition_mixture(
         value is NaN or infinite.
     """
     known = _check_columns(columns, gaussians.n_features)
+    if device.kind == "cuda":
+        return _condition_on_device(weights, gaussians, X_known, known, device)
     values = _check_matrix(X_known, "X_known", (None, len(known)))
     observed = np.zeros(gaussians.n_features, bool)
     observed[known] = True
@@ -184,6 +277,34 @@ def condition_mixture(
         covariances,
         np.flatnonzero(~observed),
     )
+
+
+def _condition_on_device(
+    weights: NDArray, gaussians: Gaussians, X_known: Any, known: NDArray[np.intp], device: Device
+) -> DeviceConditionalMixture:
+    memory, kernels = memory_of(device), load_kernels("fastmotion.mixture.kernels", device.kind)
+    observed = np.zeros(gaussians.n_features, bool)
+    observed[known] = True
+    part = marginal(gaussians, observed)
+    slopes, covariances = conditional(gaussians, observed, part)
+    with np.errstate(divide="ignore"):  # a component of weight 0
+        log_weights = np.log(np.asarray(weights, np.float64))
+    with memory.scope():
+        given = _check_device_matrix(X_known, "X_known", (None, len(known)), device)
+        values = memory.empty(tuple(given.shape), given.dtype)
+        kernels.take_columns(given, memory.put(np.argsort(known)), values)
+        shape = (len(values), gaussians.n_components, len(observed) - len(known))
+        means = memory.new(shape, values.dtype)
+        model = part.means, slopes, gaussians.means[:, ~observed]
+        kernels.regress(values, *(memory.put(array.astype(values.dtype)) for array in model), means)
+        posterior = DeviceSamples(values, memory=memory).probabilities(part, log_weights, weights)
+        return DeviceConditionalMixture(
+            like(posterior, X_known),
+            like(means, X_known),
+            covariances,
+            np.flatnonzero(~observed),
+            device,
+        )
 
 
 def _posterior(weights: NDArray, gaussians: Gaussians, X: NDArray) -> NDArray:
@@ -233,14 +354,34 @@ def _check_columns(columns: ArrayLike, n_features: int) -> NDArray[np.intp]:
 def _check_matrix(x: ArrayLike, name: str, shape: tuple[int | None, int]) -> NDArray:
     """Return a finite float32 or float64 matrix; None in `shape` stands for any length."""
     array = as_real_array(x, name)
-    if array.ndim != 2 or array.shape[1] != shape[1] or shape[0] not in (None, len(array)):
-        wanted = f"({'n_samples' if shape[0] is None else shape[0]}, {shape[1]})"
-        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    _check_shape(array, name, shape)
     if array.dtype != np.float32:
         array = array.astype(np.float64)
-    if not np.isfinite(array).all():
+    _check_finite(bool(np.isfinite(array).all()), name)
+    return array
+
+
+def _check_device_matrix(x: Any, name: str, shape: tuple[int | None, int], device: Device) -> Any:
+    """Return a matrix as `_check_matrix` does, as a Numba device array; it may lie there."""
+    if not is_cuda_array(x):
+        return memory_of(device).put(_check_matrix(x, name, shape))
+    array = as_device_array(x, device)
+    require_real(array, name)
+    _check_shape(array, name, shape)
+    array = as_device_array(array, device, array.dtype if array.dtype == np.float32 else np.float64)
+    _check_finite(summarise(array).is_finite, name)
+    return array
+
+
+def _check_shape(array: Any, name: str, shape: tuple[int | None, int]) -> None:
+    if array.ndim != 2 or array.shape[1] != shape[1] or shape[0] not in (None, len(array)):
+        wanted = f"({'n_samples' if shape[0] is None else shape[0]}, {shape[1]})"
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(array.shape)}")
+
+
+def _check_finite(is_finite: bool, name: str) -> None:
+    if not is_finite:
         raise ValueError(
             f"{name} must be finite, got NaN or infinity; condition rows with less known apart, on "
             "fewer columns"
         )
-    return array

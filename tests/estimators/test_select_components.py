@@ -15,7 +15,7 @@ from fastmotion.datasets import TrueMixture, make_gaussian_mixture, make_gaussia
 from fastmotion.em.gaussians import COVARIANCE_TYPES, Gaussians
 from fastmotion.em.kernels import cpu
 from fastmotion.em.samples import Samples
-from fastmotion.mixture import _search_criteria, selection
+from fastmotion.mixture import selection
 from fastmotion.mixture._model import Mixture
 from fastmotion.mixture.kernels.search import (
     climb_diag,
@@ -144,11 +144,10 @@ def test_a_component_that_nobody_is_of_puts_no_sample_in_doubt(nobody):
     X = np.random.default_rng(0).normal(size=(50, 2))
     gaussians = Gaussians.from_covariances([[0, 0], [1, 0], [9, 9]], np.ones(3), "spherical")
     samples = Samples(X, np.ones(50))
-    doubt = _search_criteria._doubt(Mixture(np.array([0.5, 0.5, nobody]), gaussians), samples)
+    mixture = Mixture(np.array([0.5, 0.5, nobody]), gaussians)
+    doubt = samples.doubt(gaussians, mixture.log_weights)
     two = Gaussians.from_covariances([[0, 0], [1, 0]], np.ones(2), "spherical")
-    assert doubt == pytest.approx(
-        _search_criteria._doubt(Mixture(np.array([0.5, 0.5]), two), samples), rel=1e-12
-    )
+    assert doubt == pytest.approx(samples.doubt(two, np.log([0.5, 0.5])), rel=1e-12)
 
 
 def log_predictive(X, scale, covariance_type):

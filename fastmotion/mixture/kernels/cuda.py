@@ -1,6 +1,7 @@
-"""The search for components on a CUDA device: passes over data, as of `search`.
+"""Mixtures on a CUDA device: the search for components, and regression.
 
-What does not grow with the data is done on the host, by the functions of `search`.
+Passes over data are those of `search`; what does not grow with the data is done on the host, by its
+functions.
 """
 
 import math
@@ -13,10 +14,27 @@ from fastmotion.core.device import block_size
 from fastmotion.core.kernels.cuda import block_sum
 from fastmotion.em.kernels import cuda as em
 from fastmotion.em.kernels.scalar import exp_of_negative
+from fastmotion.mixture.kernels.cuda_regression import (
+    draw,
+    mix_covariances,
+    mix_means,
+    regress,
+    score,
+    take_columns,
+)
 from fastmotion.mixture.kernels.scalar import loss_of_merger
 from fastmotion.mixture.kernels.search import DIAG, lay_out_diag, lay_out_full, maximise
 
-__all__ = ["climb", "losses_of_mergers"]
+__all__ = [
+    "climb",
+    "draw",
+    "losses_of_mergers",
+    "mix_covariances",
+    "mix_means",
+    "regress",
+    "score",
+    "take_columns",
+]
 
 _THREADS = block_size(256, 4)
 
