@@ -103,9 +103,19 @@ class _Request:
     def __init__(self, function: Callable[[list[tuple]], Sequence[Any]], args: tuple) -> None:
         self.function = function
         self.args = args
-        self.is_done = False
         self.result: Any = None
         self.error: BaseException | None = None
+        # Held until the request is served: a thread that waits for a lock is woken by nobody else.
+        self._waits = threading.Lock()
+        self._waits.acquire()
+
+    def wait(self) -> None:
+        """Wait until it is served."""
+        self._waits.acquire()
+
+    def release(self) -> None:
+        """Wake the thread that waits."""
+        self._waits.release()
 
 
 class _Crew:
@@ -115,8 +125,8 @@ class _Crew:
     ----------
     n_threads : int
         Those that have not ended.
-    is_awaited : bool
-        Whether a thread that was running itself waits for them to end.
+    awaited : threading.Lock or None
+        Held while a thread that was running itself waits for them to end.
     """
 
     def __init__(self, func: Callable[[Any], Any], items: list[Any]) -> None:
@@ -126,7 +136,7 @@ class _Crew:
         self.results: list[Any] = [None] * len(items)
         self.errors: list[BaseException] = []
         self.n_threads = 0
-        self.is_awaited = False
+        self.awaited: threading.Lock | None = None
 
     def work(self) -> None:
         """Do tasks until there is none left or one of them has failed."""
@@ -162,7 +172,9 @@ class Launcher:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Told when no thread is running.
+        self._all_wait = threading.Condition(self._lock)
         self._requests: list[_Request] = []
         self._is_serving = False
         # Threads that wait neither for a result nor for threads that they have started.
@@ -187,13 +199,12 @@ class Launcher:
         if not self._is_serving:
             return function([args])[0]
         request = _Request(function, args)
-        with self._changed:
+        with self._lock:
+            if self._is_stopped:
+                raise _Stopped
             self._requests.append(request)
-            self._n_running -= 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: request.is_done or self._is_stopped)
-        if not request.is_done:
-            raise _Stopped
+            self._step_aside()
+        request.wait()
         if request.error is not None:
             raise request.error
         return request.result
@@ -238,14 +249,11 @@ class Launcher:
         threads: list[threading.Thread] = []
         try:
             self._start(crew, n_tasks, threads)
-            while requests := self._wait_for_requests():
-                _serve(requests)
-                with self._changed:
-                    self._hand_back(requests)
+            while self._wait_for_requests():
+                _serve(self._requests)
+                self._hand_back()
         except BaseException:
-            with self._changed:
-                self._is_stopped = True
-                self._changed.notify_all()
+            self._stop()
             raise
         finally:
             for thread in threads:
@@ -259,12 +267,13 @@ class Launcher:
         try:
             self._start(crew, n_tasks, threads)
         finally:
-            with self._changed:
+            with self._lock:
                 if crew.n_threads:
-                    crew.is_awaited = True
-                    self._n_running -= 1
-                    self._changed.notify_all()
-                    self._changed.wait_for(lambda: not crew.n_threads)
+                    crew.awaited = threading.Lock()
+                    crew.awaited.acquire()
+                    self._step_aside()
+            if crew.awaited is not None:
+                crew.awaited.acquire()
             for thread in threads:
                 thread.join()
 
@@ -272,7 +281,7 @@ class Launcher:
         """Start as many threads as there are tasks, or as may be."""
         for _ in range(min(_MOST_THREADS, n_tasks)):
             thread = threading.Thread(target=self._work, args=(crew,))
-            with self._changed:
+            with self._lock:
                 self._n_running += 1
                 crew.n_threads += 1
             try:
@@ -291,25 +300,38 @@ class Launcher:
             self._leave(crew)
 
     def _leave(self, crew: _Crew) -> None:
-        with self._changed:
+        with self._lock:
             crew.n_threads -= 1
-            # The last one leaves its place among the running to the thread that waits for it.
-            if crew.n_threads or not crew.is_awaited:
-                self._n_running -= 1
-            self._changed.notify_all()
+            if crew.n_threads or crew.awaited is None:
+                self._step_aside()
+            else:  # the last one leaves its place among the running to the thread that waits
+                crew.awaited.release()
 
-    def _wait_for_requests(self) -> list[_Request]:
-        """Return what all threads wait for, once they all do; nothing if they have ended."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._n_running)
+    def _step_aside(self) -> None:
+        self._n_running -= 1
+        if not self._n_running:
+            self._all_wait.notify()
+
+    def _wait_for_requests(self) -> bool:
+        """Wait until no thread is running; return whether they wait, rather than have ended."""
+        with self._all_wait:
+            self._all_wait.wait_for(lambda: not self._n_running)
+            return bool(self._requests)
+
+    def _hand_back(self) -> None:
+        with self._lock:
             requests, self._requests = self._requests, []
-            return requests
-
-    def _hand_back(self, requests: list[_Request]) -> None:
+            self._n_running += len(requests)
         for request in requests:
-            request.is_done = True
-        self._n_running += len(requests)
-        self._changed.notify_all()
+            request.release()
+
+    def _stop(self) -> None:
+        """Let all threads end that wait for the one that served them, or will want to."""
+        with self._lock:
+            self._is_stopped = True
+            for request in self._requests:
+                request.error = _Stopped()
+        self._hand_back()
 
 
 def _serve(requests: list[_Request]) -> None:

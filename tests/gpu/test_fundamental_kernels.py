@@ -18,6 +18,7 @@ pytestmark = [
 ]
 
 N_TRIALS = 12 if simulator_enabled() else 3000
+MOST_ROUNDS = 2 if simulator_enabled() else 30
 SIZES = (61, 150) if simulator_enabled() else (61, 150, 5000)
 
 
@@ -202,7 +203,7 @@ def test_refinement_without_steps_makes_models_of_rank_two(cuda):
     refine(cuda, PAIRS[0], models[:0])  # nothing to do
 
 
-def polish(kernels, pair, noise=1.0, most_rounds=2 if simulator_enabled() else 30):
+def polish(kernels, pair, noise=1.0, most_rounds=MOST_ROUNDS):
     model, (points, counts) = pair.F.copy(), pair.centred.padded
     probability = np.full(points.shape[1], np.nan)
     model[0] += 1e-3
