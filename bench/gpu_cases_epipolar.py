@@ -29,18 +29,21 @@ CV_RANSAC, CV_MAGSAC, CV_EIGHT = (
     "OpenCV USAC_FM_8PTS, CPU",
 )
 
-RATIO, CONFIDENCE, MAX_TRIALS = 0.5, 0.9999, 100_000
+CONFIDENCE = 0.9999
 
 
 @dataclass(frozen=True)
 class PairsOfImages(GpuCase):
-    """Models of many pairs of images, half of whose matches are right."""
+    """Models of many pairs of images, a share of whose matches is right."""
 
     n_pairs: int
     n_matches: int
+    inlier_ratio: float = 0.5
+    max_trials: int = 100_000
 
     family = "two-view geometry"
     one_by_one = (KORNIA,)
+
     what: ClassVar[str]
     estimator: ClassVar[type]
     attribute: ClassVar[str]
@@ -56,15 +59,21 @@ class PairsOfImages(GpuCase):
     """Of a model and a match."""
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Of the estimator, further ones."""
+        return {}
+
+    @property
     def n_parts(self) -> int:
         return min(10, self.n_pairs)
 
     def __str__(self) -> str:
-        return f"{self.n_pairs} {self.what} of {self.n_matches} matches"
+        ratio = f"{self.inlier_ratio:.0%} right"
+        return f"{self.n_pairs} {self.what} of {self.n_matches} matches, {ratio}"
 
     @property
     def work(self) -> Work:
-        n_trials = gpu_peers.n_trials(self.sample_size, RATIO, CONFIDENCE)
+        n_trials = gpu_peers.n_trials(self.sample_size, self.inlier_ratio, CONFIDENCE)
         scoring = self.models_per_sample * self.n_matches * self.scoring_flops
         return Work(
             f"flops: pairs x {n_trials} samples of {self.sample_size} x ({self.solving_flops} + "
@@ -79,9 +88,10 @@ class PairsOfImages(GpuCase):
         model = self.estimator(
             residual_threshold=self.threshold,
             confidence=CONFIDENCE,
-            max_trials=MAX_TRIALS,
+            max_trials=self.max_trials,
             random_state=0,
             device=device,
+            **self.options,
         )
         return lambda matches: [
             getattr(fitted, self.attribute) for fitted in model.fit_batch(matches)
@@ -101,7 +111,7 @@ class PairsOfImages(GpuCase):
 
     def _on_gpu(self, method: str, library: Library, matches: Any) -> np.ndarray:
         solve = gpu_peers.by_svd if method == TORCH_SVD else gpu_peers.by_elimination
-        n_trials = gpu_peers.n_trials(self.problem.sample_size, RATIO, CONFIDENCE)
+        n_trials = gpu_peers.n_trials(self.problem.sample_size, self.inlier_ratio, CONFIDENCE)
         single = library.single(matches)
         return gpu_peers.ransac(library, self.problem, solve, single, n_trials, self.threshold)
 
@@ -112,6 +122,8 @@ class PairsOfImages(GpuCase):
 @dataclass(frozen=True)
 class FundamentalMatrices(PairsOfImages):
     """Of scenes in general position."""
+
+    degeneracy: str = "handle"
 
     methods = (OURS_CPU, OURS_GPU, *_ON_GPU, CV_EIGHT, CV_MAGSAC, CV_RANSAC)
     what = "fundamental matrices"
@@ -125,6 +137,10 @@ class FundamentalMatrices(PairsOfImages):
     # Degrees.
     most_error = 5.0
 
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"degeneracy": self.degeneracy}
+
     def inputs(self, n_parts: int) -> Sequence[np.ndarray]:
         views = _views(self)[: self.n_pairs * n_parts // self.n_parts]
         return (np.stack([view.matches for view in views]),)
@@ -136,7 +152,7 @@ class FundamentalMatrices(PairsOfImages):
             CV_RANSAC: peers_epipolar.RANSAC,
         }
         estimate = peers_epipolar.METHODS[modes[method]].build()
-        settings = Settings(self.threshold, MAX_TRIALS, CONFIDENCE)
+        settings = Settings(self.threshold, self.max_trials, CONFIDENCE)
         return lambda matches: estimate(matches, None, settings)
 
     def check(self, method: str, result: Any, n_parts: int) -> None:
@@ -150,7 +166,7 @@ class FundamentalMatrices(PairsOfImages):
 @functools.lru_cache(maxsize=1)
 def _views(case: FundamentalMatrices) -> list[TwoView]:
     return [
-        make_two_view(n_matches=case.n_matches, inlier_ratio=RATIO, random_state=seed)
+        make_two_view(n_matches=case.n_matches, inlier_ratio=case.inlier_ratio, random_state=seed)
         for seed in range(case.n_pairs)
     ]
 
@@ -187,7 +203,7 @@ class Homographies(PairsOfImages):
 
 @functools.lru_cache(maxsize=1)
 def _planar_matches(case: Homographies) -> np.ndarray:
-    return np.stack(PlanarFits(case.n_matches, RATIO, n_pairs=case.n_pairs).pairs())
+    return np.stack(PlanarFits(case.n_matches, case.inlier_ratio, n_pairs=case.n_pairs).pairs())
 
 
 def _double(model: np.ndarray | None) -> np.ndarray | None:

@@ -71,8 +71,8 @@ CASES: dict[str, Sequence[GpuCase]] = {
         MixtureIterations(100, 2, 2, "diag", n_iter=1),
         MixtureIterations(100, 2, 2, "full", n_iter=1),
         BaumWelch(10, 4, 2, 2, n_iter=1),
-        FundamentalMatrices(1, 20),
-        Homographies(1, 20),
+        FundamentalMatrices(1, 33, inlier_ratio=0.95, max_trials=8, degeneracy="ignore"),
+        Homographies(1, 20, inlier_ratio=0.9, max_trials=8),
     ),
 }
 
