@@ -62,12 +62,14 @@ def split(fields, out):
     fields : array of shape (..., height, width, n_channels)
     out : float32 array of shape (..., n_channels, height, width)
     """
-    np.copyto(out, np.moveaxis(fields, -1, -3))
+    for k in range(fields.shape[-1]):
+        np.copyto(out[..., k, :, :], fields[..., k])
 
 
 def join(planes, out):
     """Write planes as channels that lie last: the contrary of `split`."""
-    np.copyto(out, np.moveaxis(planes, -3, -1))
+    for k in range(out.shape[-1]):
+        np.copyto(out[..., k], planes[..., k, :, :])
 
 
 def mark_outside(flow, value, out):
