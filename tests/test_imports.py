@@ -35,6 +35,12 @@ OPTIONAL |= {"xarray"}
 DECORATORS = {"jit", "njit", "vectorize", "guvectorize", "generated_jit", "stencil", "cfunc"}
 
 
+def is_for_cuda(module):
+    """Return whether a module holds CUDA kernels, which is loaded when a device is used."""
+    *_, folder, name = module.split(".")
+    return folder == "kernels" and name.partition("_")[0] == "cuda"
+
+
 def part_of(module):
     """Return the part of the package that a module belongs to."""
     names = module.split(".")[1:]
@@ -98,7 +104,7 @@ def offences(module, source):
                 found.append(f"{module} ({part}) imports {name} ({other})")
         if top == "numba" and part not in {"core", "linear", "kernels"}:
             found.append(f"{module} imports {name}; only compiled code may know numba")
-        if name.startswith("numba.cuda") and name in on_import and not module.endswith(".cuda"):
+        if name.startswith("numba.cuda") and name in on_import and not is_for_cuda(module):
             found.append(f"{module} imports {name}; that starts CUDA")
         if name.split(".")[-1] in DECORATORS and top == "numba":
             found.append(f"{module} imports {name}; only core.compile may use it")
@@ -167,6 +173,7 @@ def test_use_of_a_decorator_is_found():
     ("module", "source"),
     [
         ("fastmotion.flow.kernels.cuda", "from numba import cuda"),
+        ("fastmotion.flow.kernels.cuda_planes", "from numba import cuda"),
         ("fastmotion.core.x", "def f():\n    from numba import cuda"),
         ("fastmotion.core.x", "if TYPE_CHECKING:\n    import matplotlib"),
         ("fastmotion.cli.x", "import fastmotion.flow"),
