@@ -17,11 +17,13 @@ from fastmotion.core.transfer import transfers
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
 from fastmotion.em.missing import DevicePatterns, MissingDevicePasses, feature_moments
-from fastmotion.em.passes import GaussianPasses
+from fastmotion.em.passes import GaussianPasses, MomentSums
 from fastmotion.em.rows import (
     has_missing,
+    held_exactly,
     memory_under,
     pack_missing,
+    scale_weights,
     take_rows,
     take_rows_on_device,
 )
@@ -71,10 +73,7 @@ class DeviceSamples:
         self.kernels: Any = kernels_for(memory.device.kind)
         self.is_complete = not has_missing(X)
         self._there = self._place(again)
-        if sample_weight is None:
-            self._weights = self.kernels.none_of(memory, X.dtype)
-        else:
-            self._weights = memory.put(sample_weight.astype(X.dtype))
+        self._put_weights()
         self._patterns = None if self.is_complete else DevicePatterns.of(self._there, memory)
 
     def __len__(self) -> int:
@@ -84,9 +83,17 @@ class DeviceSamples:
         """Return the samples with other weights."""
         samples = copy(self)
         samples.sample_weight = sample_weight
-        samples._weights = self.memory.put(sample_weight.astype(self.X.dtype))
+        samples._put_weights()
         vars(samples).pop("total_weight", None)
         return samples
+
+    def _put_weights(self) -> None:
+        """Set the weights on the device, and the power of 2 that sums are to be multiplied by."""
+        if self.sample_weight is None:
+            self._weights, self._exponent = self.kernels.none_of(self.memory, self.X.dtype), 0
+            return
+        weights, self._exponent = scale_weights(self.sample_weight, self.X.dtype)
+        self._weights = self.memory.put(weights)
 
     @cached_property
     def _missing(self) -> NDArray[np.uint8]:
@@ -131,6 +138,7 @@ class DeviceSamples:
         # Some of the rows may lack all that others tell of a feature.
         means = np.zeros(self.X.shape[1])
         for _ in range(2):
+            means = held_exactly(means, self.X.dtype)
             counts, first, second = self._feature_sums(means)
             divisor = np.where(counts > 0, counts, 1)
             means = means + first / divisor
@@ -163,7 +171,7 @@ class DeviceSamples:
             sums = passes.new_sums()
             for rows, X in self._parts():
                 passes.add_statistics(X, self.kernels.part(self._weights, rows), sums)
-            found = passes.fetch(sums)
+            found = self._fetch(passes, sums)
         return passes.moments(found), found.log_likelihood
 
     def moments(
@@ -186,7 +194,8 @@ class DeviceSamples:
                 kernels.transpose(memory.put(responsibilities(rows)), r.shape[0], r)
             kernels.scale(r, rows.stop - rows.start, kernels.part(self._weights, rows))
 
-        return self._moments(gaussians, share)
+        with memory.scope(_ADVICE):
+            return self._moments(self._passes(gaussians, None), share)
 
     def cluster_moments(self, gaussians: Gaussians, centres: NDArray) -> GaussianMoments:
         """Return the moments where each sample belongs to the component of the nearest centre.
@@ -200,19 +209,21 @@ class DeviceSamples:
         memory, kernels = self.memory, self.kernels
         frame = Frame.around(centres, self.X)
         find = kernels.densities_diag if self.is_complete else kernels.distances_observed
-        with memory.scope():
+        with memory.scope(_ADVICE):
             local = frame.apply(centres)
             units = np.full_like(local, frame.scale)
             constants = np.zeros(len(local), local.dtype)
-            parameters = [memory.put(array) for array in (frame.shift, local, units, constants)]
-            distances = kernels.none_of(memory, self._passes(gaussians, None).dtype)
+            passes = self._passes(gaussians, None)
+            arrays = frame.shift, local, units, constants
+            parameters = [memory.put(array.astype(passes.dtype)) for array in arrays]
+            distances = kernels.none_of(memory, passes.dtype)
 
             def share(rows: slice, X: Any, r: Any) -> None:
                 find(X, *parameters, r)
                 weights = kernels.part(self._weights, rows)
                 kernels.take_largest(r, rows.stop - rows.start, weights, distances)
 
-            return self._moments(gaussians, share)
+            return self._moments(passes, share)
 
     def moments_of_all(self) -> GaussianMoments:
         """Return the moments of all samples, which have no missing values, as one component."""
@@ -227,25 +238,28 @@ class DeviceSamples:
         # Twice: about a sample, which may be far from all others, and about the mean that is found.
         for _ in range(2):
             gaussians = Gaussians.from_covariances(mean, covariance, "full")
-            moments = self._moments(gaussians, share)
+            with self.memory.scope(_ADVICE):
+                moments = self._moments(self._passes(gaussians, None), share)
             mean = moments.means
         return moments
 
     def _moments(
-        self, gaussians: Gaussians, share: Callable[[slice, Any, Any], None]
+        self, passes: GaussianPasses, share: Callable[[slice, Any, Any], None]
     ) -> GaussianMoments:
         """Return moments; ``share`` sets responsibilities times weights of a block of samples."""
-        with self.memory.scope(_ADVICE):
-            passes = self._passes(gaussians, None)
-            sums = passes.new_sums()
-            for rows, X in self._parts():
+        sums = passes.new_sums()
+        for rows, X in self._parts():
 
-                def load(block: slice, r: Any, first: int = rows.start, X: Any = X) -> None:
-                    where = slice(first + block.start, first + block.stop)
-                    share(where, self.kernels.part(X, block), r)
+            def load(block: slice, r: Any, first: int = rows.start, X: Any = X) -> None:
+                where = slice(first + block.start, first + block.stop)
+                share(where, self.kernels.part(X, block), r)
 
-                passes.add_moments(X, load, sums)
-            return passes.moments(passes.fetch(sums))
+            passes.add_moments(X, load, sums)
+        return passes.moments(self._fetch(passes, sums))
+
+    def _fetch(self, passes: GaussianPasses, sums: MomentSums) -> MomentSums:
+        """Return sums on the host, with the weights as they were given."""
+        return MomentSums(np.ldexp(passes.fetch(sums).values, self._exponent))
 
     def labels(self, gaussians: Gaussians, log_weights: NDArray) -> Any:
         """Return the component of greatest density of each sample, int64, where X lies."""
@@ -295,7 +309,7 @@ class DeviceSamples:
                         partial = memory.empty((n_chunks, kernels.HEAD), log_p.dtype)
                         add(log_p, n, kernels.part(weights, block), partial)
                         kernels.merge(partial, n_chunks, total, 0)
-            return float(sum(memory.fetch(total).tolist()))
+            return float(np.ldexp(sum(memory.fetch(total).tolist()), self._exponent))
 
     def _evaluate(
         self,

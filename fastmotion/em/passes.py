@@ -14,6 +14,7 @@ from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
 from fastmotion.em.kernels.layout import HEAD
 from fastmotion.em.kernels.scalar import HALF_LOG_2_PI
+from fastmotion.em.rows import held_exactly
 
 __all__ = ["GaussianPasses", "MomentSums", "chunks_of"]
 
@@ -106,7 +107,7 @@ class GaussianPasses:
             self._dtype = np.dtype(np.float64)
         if self._memory.device.kind == "cuda":
             # So that nothing but float32 is subtracted from float32.
-            self._centre = self._centre.astype(self._dtype).astype(np.float64)
+            self._centre = held_exactly(self._centre, self._dtype)
         if self._is_full and self._dtype == np.float64:
             # Each mean is subtracted by itself: no digits are lost to those far away.
             self._centre = np.zeros_like(self._centre)
@@ -116,6 +117,11 @@ class GaussianPasses:
     def dtype(self) -> np.dtype:
         """Of the work."""
         return self._dtype
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """What is subtracted from data before the work; on a CUDA device exact in its dtype."""
+        return self._centre
 
     def log_densities(self, X: Any, out: Any) -> None:
         """Set ``out`` to log densities.

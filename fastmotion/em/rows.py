@@ -5,19 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastmotion.core.device import CPU, Device, device_index, is_cuda_array
 from fastmotion.core.interop import summarise
 from fastmotion.core.memory import Memory, memory_of
 from fastmotion.em.kernels import kernels_for
 
-__all__ = ["count_missing", "has_missing", "memory_under", "pack_missing", "take_rows"]
+__all__ = [
+    "count_missing",
+    "has_missing",
+    "held_exactly",
+    "memory_under",
+    "pack_missing",
+    "scale_weights",
+    "take_rows",
+]
 
 
 def memory_under(X: Any) -> Memory:
     """Return the memory that an array lies in."""
     return memory_of(Device("cuda", device_index(X)) if is_cuda_array(X) else CPU)
+
+
+def held_exactly(values: NDArray, dtype: DTypeLike) -> NDArray[np.float64]:
+    """Return numbers that a dtype holds, next to those given.
+
+    What a device subtracts from data of the dtype and the host adds again must be the same.
+    """
+    return values.astype(dtype).astype(np.float64)
+
+
+def scale_weights(weight: NDArray[np.float64], dtype: DTypeLike) -> tuple[NDArray, int]:
+    """Return weights of at most 1 in a dtype, and the power of 2 that they are to be multiplied by.
+
+    Weights of float64 may be beyond the range of float32.
+    """
+    exponent = int(np.frexp(weight.max(initial=0.0))[1])
+    return np.ldexp(weight, -exponent).astype(dtype), exponent
 
 
 def has_missing(X: Any) -> bool:

@@ -27,7 +27,7 @@ from fastmotion.em.kernels.seeding import (
     pack,
 )
 from fastmotion.em.missing import feature_moments, has_missing
-from fastmotion.em.rows import count_missing, memory_under, take_rows
+from fastmotion.em.rows import count_missing, memory_under, scale_weights, take_rows
 
 __all__ = [
     "KMeansResult",
@@ -350,7 +350,8 @@ class _DevicePoints(_Points):
         self._memory, self._kernels = memory, kernels_for(memory.device.kind)
         self._local = self.frame.apply(X)
         self._there = memory.put(self._local)
-        self._weight_there = memory.put(weight.astype(X.dtype))
+        weights, self._exponent = scale_weights(weight, X.dtype)
+        self._weight_there = memory.put(weights)
         self._distances = memory.empty(len(X), X.dtype)
 
     @property
@@ -393,7 +394,7 @@ class _DevicePoints(_Points):
             means = memory.empty((len(centres), width), self.X.dtype)
             sums = memory.zeros(HEAD + n_padded * (1 + 2 * width), np.float64)
             kernels.add_moments_diag(self._there, choose, frame[0], means, sums)
-            found = memory.fetch(sums)[HEAD:]
+            found = np.ldexp(memory.fetch(sums)[HEAD:], self._exponent)
         first = found[n_padded : n_padded * (1 + width)].reshape(n_padded, width)
         return first[: len(centres), : centres.shape[1]], found[: len(centres)]
 

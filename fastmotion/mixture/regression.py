@@ -148,7 +148,8 @@ class ConditionalMixture:
 class DeviceConditionalMixture(ConditionalMixture):
     """A `ConditionalMixture` that a CUDA device computes with.
 
-    ``weights`` and ``means``, and what methods return, lie there if the known values do.
+    ``weights`` and ``means``, and what methods return, lie there if the known values do. Methods
+    sum in the dtype of these, also float32, where those of the CPU sum in float64.
     """
 
     device: Device
@@ -295,8 +296,10 @@ def _condition_on_device(
         kernels.take_columns(given, memory.put(np.argsort(known)), values)
         shape = (len(values), gaussians.n_components, len(observed) - len(known))
         means = memory.new(shape, values.dtype)
-        model = part.means, slopes, gaussians.means[:, ~observed]
-        kernels.regress(values, *(memory.put(array.astype(values.dtype)) for array in model), means)
+        passes = GaussianPasses(part, dtype=values.dtype, memory=memory)
+        known_means, unknown_means = part.means - passes.centre, gaussians.means[:, ~observed]
+        model = passes.centre, known_means, slopes, unknown_means
+        kernels.regress(values, *(memory.put(array.astype(passes.dtype)) for array in model), means)
         posterior = DeviceSamples(values, memory=memory).probabilities(part, log_weights, weights)
         return DeviceConditionalMixture(
             like(posterior, X_known),

@@ -257,7 +257,7 @@ def _check_parameters(**parameters: Any) -> None:
 def _check_samples(
     X: Any, sample_weight: ArrayLike | None, min_components: int, memory: Memory
 ) -> tuple[Any, NDArray[np.float64]]:
-    """Return the samples that count, where they lie, and their weights."""
+    """Return the samples that count, in the memory given, and their weights, on the host."""
     if memory.device.kind == "cuda" and is_cuda_array(X):
         samples = check_device_array(X, memory.device, check_array, allow_nan=True)
     elif is_cuda_array(X):
@@ -280,14 +280,14 @@ def _check_samples(
         raise ValueError(
             f"there must be at least min_components = {min_components} samples, got {len(samples)}"
         )
-    if is_cuda_array(samples):
-        return samples, weight
-    return as_kernel_input(samples), as_kernel_input(weight)
+    if not is_cuda_array(samples):
+        samples = memory.put(as_kernel_input(samples))
+    return samples, as_kernel_input(weight)
 
 
 def _search_data(X: Any, weight: NDArray[np.float64], memory: Memory) -> SearchData:
     if memory.device.kind == "cuda":
-        return DeviceSearchData(memory.put(X), weight, memory)
+        return DeviceSearchData(X, weight, memory)
     return HostSearchData(X, weight)
 
 

@@ -8,10 +8,14 @@ import pytest
 from fastmotion import config_context
 from fastmotion.core import device as core_device
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import CPU, is_cuda_array, to_device, to_host
 from fastmotion.core.memory import CudaMemory, memory_of
 from fastmotion.em import seeding
+from fastmotion.em.device_samples import DeviceSamples
+from fastmotion.em.gaussians import Gaussians
+from fastmotion.em.samples import Samples
 from fastmotion.mixture import GaussianMixture, select_components
+from fastmotion.mixture.regression import condition_mixture
 
 pytestmark = [
     pytest.mark.gpu,
@@ -166,6 +170,104 @@ def test_regression_is_that_of_the_cpu(device, rng, dtype):
             assert name == "covariances" or is_cuda_array(mine) == is_cuda_array(given), name
             rtol = 10 * RTOL[dtype]
             np.testing.assert_allclose(to_host(mine), theirs, rtol=rtol, atol=rtol, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_component_of_no_weight_does_not_hide_the_others(device, dtype):
+    means = np.array([[0.0, 0.0], [40.0, 40.0]])
+    gaussians = Gaussians.from_covariances(means, np.tile(np.eye(2), (2, 1, 1)), "full")
+    known, values = np.array([[0], [0], [20]], dtype), np.array([[40], [0], [20]], dtype)
+    scores = []
+    for place in (CPU, device):
+        found = condition_mixture(np.full(2, 0.5), gaussians, known, [0], device=place)
+        assert found.weights[0, 1] == 0
+        scores.append(found.score_samples(values))
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-6)
+    assert scores[1][0] < -800
+
+
+def test_regression_far_from_the_origin_keeps_its_digits(device):
+    covariances = np.array([[[0.01, 0.09], [0.09, 1.0]]] * 2)
+    means = np.array([[1000000.3, 5.0], [1000000.6, 4.0]])
+    known = np.array([[1000000.25], [1000001.0]], np.float32)
+    for apart in (0, 1e4):  # the second time in float64
+        gaussians = Gaussians.from_covariances(means + [[0, 0], [apart, 0]], covariances, "full")
+        expected, found = (
+            condition_mixture(np.full(2, 0.5), gaussians, known, [0], device=place).means
+            for place in (CPU, device)
+        )
+        np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=1e-2 if apart else 1e-5)
+
+
+def test_start_far_from_the_origin_keeps_its_digits(device, rng):
+    X = (1e6 + rng.normal(size=(N, D))).astype(np.float32)
+    X[rng.uniform(size=X.shape) < 0.3] = np.nan
+    memory = memory_of(device)
+    with memory.scope():
+        found = DeviceSamples(X, memory=memory).feature_moments(N)
+    expected = Samples(X).feature_moments(N)
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-46, 1e39])
+def test_weights_may_have_any_magnitude(device, rng, size):
+    X, weight = make_samples(rng, np.float32), rng.uniform(0.5, 2, N)
+    centres = X[:K].astype(np.float64)
+    gaussians = Gaussians.from_covariances(centres, np.tile(np.eye(D), (K, 1, 1)), "full")
+    log_weights = np.full(K, -np.log(K))
+    memory, on_host = memory_of(device), Samples(X, weight)
+    with memory.scope():
+        found = DeviceSamples(X, size * weight, memory=memory)
+        moments, log_likelihood = found.statistics(gaussians, log_weights)
+        wanted, expected = on_host.statistics(gaussians, log_weights)
+        assert log_likelihood == pytest.approx(size * expected, rel=1e-5, abs=0)
+        for mine, theirs in (
+            (moments, wanted),
+            tuple(x.cluster_moments(gaussians, centres) for x in (found, on_host)),
+        ):
+            np.testing.assert_allclose(mine.counts, size * theirs.counts, rtol=1e-5)
+            np.testing.assert_allclose(mine.means, theirs.means, rtol=1e-5)
+            np.testing.assert_allclose(mine.scatter, size * theirs.scatter, rtol=1e-4)
+        other = found.weighted(np.ones(N)).log_likelihood(gaussians, log_weights)
+        assert other == pytest.approx(Samples(X).log_likelihood(gaussians, log_weights), rel=1e-5)
+        settings = {"sample_weight": size * weight, "max_iter": 3}
+        results = [
+            seeding.kmeans(X, K, random_state=np.random.RandomState(0), **settings, **more)
+            for more in ({"memory": memory}, {})
+        ]
+        np.testing.assert_allclose(results[0].centres, results[1].centres, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_clusters_far_apart_are_summed_in_float64(device, rng, gaps):
+    X = make_samples(rng, np.float32, gaps)
+    X[0] = 1e4  # an outlier with a centre of its own
+    centres = np.array([np.full(D, 1e4), np.full(D, 3.0)])
+    gaussians = Gaussians.from_covariances(centres, np.ones((2, D)), "diag")
+    memory = memory_of(device)
+    with memory.scope():
+        found = DeviceSamples(X, memory=memory).cluster_moments(gaussians, centres)
+    expected = Samples(X).cluster_moments(gaussians, centres)
+    np.testing.assert_allclose(found.counts, expected.counts, rtol=1e-12)
+    np.testing.assert_allclose(found.means, expected.means, rtol=1e-9)
+    np.testing.assert_allclose(found.scatter, expected.scatter, rtol=1e-9, atol=1e-9)
+
+
+def test_selection_copies_samples_to_the_device_once(device, rng, monkeypatch):
+    copied = []
+    put = CudaMemory.put
+
+    def counted(self, array):
+        if not is_cuda_array(array):
+            copied.append(array)
+        return put(self, array)
+
+    monkeypatch.setattr(CudaMemory, "put", counted)
+    X = make_samples(rng)
+    select_components(X, max_components=1, n_starts=1, max_iter=1, device=device)
+    assert sum(np.array_equal(array, X) for array in copied) == 1
 
 
 @pytest.mark.filterwarnings("ignore:the criterion is least at max_components")

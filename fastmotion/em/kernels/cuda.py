@@ -256,7 +256,7 @@ def _add_statistics(
         for rows, r in _responsibilities(X, len(means), dtype, find, more_bytes):
             n = rows.stop - rows.start
             if partial is None:
-                partial = memory.empty((n_chunks(n), sums.size), dtype)
+                partial = memory.zeros((n_chunks(n), sums.size), dtype)  # padding is not set
             weigh(r, n, part(sample_weight, rows), partial)
             add(rows, r, partial)
             merge(partial, n_chunks(n), sums, 0)
@@ -298,7 +298,7 @@ def _add_moments(
         for rows, r in _responsibilities(X, len(means), dtype, find, more_bytes):
             n = n_chunks(rows.stop - rows.start)
             if partial is None:
-                partial = memory.empty((n, sums.size), dtype)
+                partial = memory.zeros((n, sums.size), dtype)  # padding is not set
             add(rows, r, partial)
             merge(partial, n, sums, HEAD)
 

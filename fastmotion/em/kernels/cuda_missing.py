@@ -203,7 +203,7 @@ def add_incomplete_moments(X, first, order, starts, means, covariances, scratch,
 
 @cuda_kernel(
     signatures=tuple(
-        void(data[:, ::1], data[::1], data[:, ::1], data[:, ::1], data[::1], int64, work[:, ::1])
+        void(data[:, ::1], work[::1], work[:, ::1], work[:, ::1], work[::1], int64, work[:, ::1])
         for data, work in DTYPES
     )
 )
@@ -212,7 +212,7 @@ def _distances_observed(X, origin, centres, units, constants, n, log_p):
     if s >= n:
         return
     for k in range(len(centres)):
-        square = X.dtype.type(0)
+        square = log_p.dtype.type(0)
         for j in range(X.shape[1]):
             d = (X[s, j] - origin[j]) * units[k, j] - centres[k, j]
             if d == d:
@@ -271,8 +271,10 @@ def _sum_features(X, centre, n_rows, partial):
     count = zero
     first = zero
     second = zero
-    begin = cuda.blockIdx.x * n_rows
-    j = cuda.blockIdx.y
+    # There may be more features than blocks along y.
+    part = cuda.blockIdx.x % len(partial)
+    j = cuda.blockIdx.x // len(partial)
+    begin = part * n_rows
     for row in range(begin + cuda.threadIdx.x, min(begin + n_rows, len(X)), _THREADS):
         d = X[row, j] - centre[j]
         if d == d:
@@ -284,9 +286,9 @@ def _sum_features(X, centre, n_rows, partial):
     second = block_sum(second, scratch)
     if cuda.threadIdx.x == 0:
         n_features = X.shape[1]
-        partial[cuda.blockIdx.x, j] = count
-        partial[cuda.blockIdx.x, n_features + j] = first
-        partial[cuda.blockIdx.x, 2 * n_features + j] = second
+        partial[part, j] = count
+        partial[part, n_features + j] = first
+        partial[part, 2 * n_features + j] = second
 
 
 def sum_features(X, centre, n_rows, partial):
@@ -300,4 +302,4 @@ def sum_features(X, centre, n_rows, partial):
         Of a part.
     partial : device array of shape (n_parts, 3 * n_features)
     """
-    _sum_features[(len(partial), X.shape[1]), _THREADS](X, centre, n_rows, partial)
+    _sum_features[len(partial) * X.shape[1], _THREADS](X, centre, n_rows, partial)

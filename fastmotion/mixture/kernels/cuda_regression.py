@@ -1,6 +1,7 @@
 """Gaussian mixture regression on a CUDA device.
 
-Work is done in the dtype of the known values; what is read of the mixture lies in that dtype, too.
+Work is done in the dtype of the known values, and what is read of the mixture lies in that dtype,
+too; but the regression itself is worked out in float64 where that loses digits.
 """
 
 import math
@@ -10,6 +11,7 @@ from numba import cuda, float32, float64, types, void
 
 from fastmotion.core.compile import cuda_kernel
 from fastmotion.core.device import launch_shape
+from fastmotion.em.kernels.cuda_densities import DTYPES
 
 __all__ = ["draw", "mix_covariances", "mix_means", "regress", "score", "take_columns"]
 
@@ -34,34 +36,39 @@ def take_columns(X, columns, out):
 
 @cuda_kernel(
     signatures=tuple(
-        void(w[:, ::1], w[:, ::1], w[:, :, ::1], w[:, ::1], w[:, :, ::1]) for w in _WORK
+        void(data[:, ::1], w[::1], w[:, ::1], w[:, :, ::1], w[:, ::1], data[:, :, ::1])
+        for data, w in DTYPES
     )
 )
-def _regress(X, known_means, slopes, unknown_means, out):
+def _regress(X, centre, known_means, slopes, unknown_means, out):
     i = cuda.grid(1)
     if i < out.size:
         n_components, n_unknown = unknown_means.shape
         j = i % n_unknown
         k = i // n_unknown % n_components
         row = i // n_unknown // n_components
-        value = unknown_means[k, j]
+        value = slopes.dtype.type(0)
         for m in range(X.shape[1]):
-            value += slopes[k, j, m] * (X[row, m] - known_means[k, m])
-        out[row, k, j] = value
+            value += slopes[k, j, m] * (X[row, m] - centre[m] - known_means[k, m])
+        out[row, k, j] = value + unknown_means[k, j]
 
 
-def regress(X, known_means, slopes, unknown_means, out):
+def regress(X, centre, known_means, slopes, unknown_means, out):
     """Set the means of the unknown features, component by component.
 
     Parameters
     ----------
     X : device array of shape (n, n_known)
+    centre : device array of shape (n_known,)
+        It and what follows are of the dtype of the work.
     known_means : device array of shape (n_components, n_known)
+        Less the centre.
     slopes : device array of shape (n_components, n_unknown, n_known)
     unknown_means : device array of shape (n_components, n_unknown)
     out : device array of shape (n, n_components, n_unknown)
+        Of the dtype of X.
     """
-    _regress[launch_shape((out.size,))](X, known_means, slopes, unknown_means, out)
+    _regress[launch_shape((out.size,))](X, centre, known_means, slopes, unknown_means, out)
 
 
 @cuda_kernel(signatures=tuple(void(w[:, ::1], w[:, :, ::1], w[:, ::1]) for w in _WORK))
@@ -140,7 +147,7 @@ def _draw(weights, means, lower, uniform, normal, out):
     threshold = uniform[row] * total
     chosen = 0
     total = 0.0
-    for k in range(weights.shape[1]):
+    for k in range(weights.shape[1] - 1):
         total += weights[row, k]
         if total <= threshold:
             chosen = k + 1
@@ -179,22 +186,25 @@ def _score(Y, weights, means, whitening, constants, out):
     if row >= len(out):
         return
     zero = Y.dtype.type(0)
-    # The greatest density so far, and the sum of all over it.
+    one = Y.dtype.type(1)
+    # The greatest weighted density so far, and the sum of all over it.
     top = Y.dtype.type(_NOWHERE)
     total = zero
     for k in range(weights.shape[1]):
+        if weights[row, k] == zero:
+            continue
         square = zero
         for i in range(Y.shape[1]):
             z = zero
             for j in range(i + 1):
                 z += whitening[k, i, j] * (Y[row, j] - means[row, k, j])
             square += z * z
-        value = constants[k] - _HALF * square
+        value = constants[k] - _HALF * square + math.log(weights[row, k])
         if value > top:
-            total = total * math.exp(top - value) + weights[row, k]
+            total = total * math.exp(top - value) + one
             top = value
         elif value > _NOWHERE:
-            total += weights[row, k] * math.exp(value - top)
+            total += math.exp(value - top)
     out[row] = top + math.log(total) if total > zero else Y.dtype.type(_NOWHERE)
 
 
