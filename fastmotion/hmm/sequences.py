@@ -174,11 +174,10 @@ def _name_of_dtype(array: Any) -> str:
 
 def _concatenate(parts: Any, memory: Memory) -> tuple[Any, NDArray[np.int64]]:
     is_on_device = memory.device.kind == "cuda" and any(map(is_cuda_array, parts))
-    arrays = (
-        list(parts)
-        if is_on_device
-        else [as_real_array(part, f"X[{i}]") for i, part in enumerate(parts)]
-    )
+    arrays = [
+        part if is_on_device and is_cuda_array(part) else as_real_array(part, f"X[{i}]")
+        for i, part in enumerate(parts)
+    ]
     widths = {array.shape[1] for array in arrays}
     if len(widths) > 1:
         raise ValueError(

@@ -11,6 +11,7 @@ from fastmotion.core.memory import Memory
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.missing import feature_moments
 from fastmotion.em.passes import GaussianPasses
+from fastmotion.em.rows import held_exactly
 from fastmotion.em.seeding import kmeans
 from fastmotion.hmm.kernels import kernels_for
 from fastmotion.hmm.sequences import FrameSequences
@@ -117,6 +118,7 @@ def _scatter_on_device(sequences: FrameSequences, weight: NDArray | None) -> NDA
             return _moments_about(mean, frames, shares, memory).scatter[0]
         filled, known = (memory.empty(frames.shape, frames.dtype) for _ in range(2))
         for _ in range(2):
+            mean = held_exactly(mean, frames.dtype)
             kernels.fill_missing(frames, memory.put(mean.astype(frames.dtype)), filled, known)
             step = _moments_about(mean, filled, shares, memory).means[0] - mean
             share = _moments_about(np.zeros(len(mean)), known, shares, memory).means[0]

@@ -98,6 +98,17 @@ def test_fit_begins_as_on_the_cpu(device, X, monkeypatch):
         assert_same_fit(gpu, cpu, rtol=1e-6)
 
 
+def test_a_list_may_lie_in_several_places(device, X):
+    parts = np.split(X, STARTS[1:])
+    mixed = [to_device(parts[0], device), parts[1].tolist(), parts[2]]
+    got = model_of(device="auto").predict_proba([*mixed, *parts[3:]])
+    np.testing.assert_allclose(to_host(got), model_of().predict_proba(parts), atol=1e-12)
+    words = [["a", "b"]]
+    for given in ([parts[0], words], [to_device(parts[0], device), words]):
+        with pytest.raises(TypeError, match=r"X\[1\]"):
+            model_of(device="auto").score(given)
+
+
 @pytest.mark.parametrize("kind", ["full", "diag"])
 def test_missing_values_are_left_out_as_on_the_cpu(device, X, monkeypatch, kind):
     gaps = with_gaps(X)
