@@ -193,10 +193,9 @@ def test_empty_clusters_start_again_far_away():
     centres = points.local(np.array([0, 5, 10]))
     # The nearest centre of none: as far as the points themselves are concerned, it is empty.
     centres[1] = 100
-    distances = np.empty(20)
-    _, counts = points.update(centres, distances)
+    _, counts = points.update(centres)
     np.testing.assert_array_equal(counts, [10, 0, 10])
-    seeding._restart(points, centres, np.array([1]), distances)
+    seeding._restart(points, centres, np.array([1]))
     local = points.local(np.array([5, 15]))
     assert centres[1, 0] in local
 

@@ -93,7 +93,7 @@ _FULL = [
 @cuda_kernel(
     signatures=tuple(_FULL),
     max_registers=128,  # two blocks on a multiprocessor
-    spills="in float64, bounds of the outer loops; the products stay in registers",
+    spills="bounds of the outer loops, most of them in float64; the products stay in registers",
 )
 def _write_densities_full(X, n, centre, means, factors, constants, log_p):
     """Write the log densities of a tile of samples under components of any covariance.

@@ -125,13 +125,16 @@ def _sum_groups(values, n, n_rows, n_columns, scratch):
     cuda.syncthreads()
 
 
+# Registers are limited so that a multiprocessor takes two blocks.
+_SPILLS = "in float64, places in memory that are used once for a tile; the sums stay in registers"
+
 _FULL = [
     void(data[:, ::1], int64, work[::1], work[:, ::1], work[:, ::1], work[:, ::1])
     for data, work in DTYPES
 ]
 
 
-@cuda_kernel(signatures=tuple(_FULL), max_registers=128)
+@cuda_kernel(signatures=tuple(_FULL), max_registers=128, spills=_SPILLS)
 def _sum_full(X, n, centre, means, r, partial):
     """Sum the moments about the means over a chunk, for a component and a tile of its matrix."""
     tiles = cuda.shared.array(_TWO_TILES, means.dtype)
@@ -151,7 +154,9 @@ def _sum_full(X, n, centre, means, r, partial):
     first_column = (cuda.blockIdx.z - row_tile * (row_tile + 1) // 2) * _TILE
     n_rows = min(width - first_row, _TILE)
     n_columns = min(width - first_column, _TILE)
-    offset = 0 if first_row == first_column else _PADDED
+    # On the diagonal one tile is that of rows and of columns.
+    n_sides = 1 if first_row == first_column else 2
+    offset = (n_sides - 1) * _PADDED
     place = _place(n_rows, n_columns)
     at_once = _samples_at_once(n_rows, n_columns)
     stride = at_once + 1
@@ -166,11 +171,11 @@ def _sum_full(X, n, centre, means, r, partial):
         for s in range(thread, m, _THREADS):
             weights[s] = r[k, start + s]
             count += weights[s]
-        _load_features(X, centre, means[k], False, first_column, n_columns, start, m, stride, tiles)
-        if offset > 0:
-            _load_features(
-                X, centre, means[k], False, first_row, n_rows, start, m, stride, tiles[offset:]
-            )
+        for side in range(n_sides):
+            first = first_row if side else first_column
+            length = n_rows if side else n_columns
+            tile = tiles[side * _PADDED :]
+            _load_features(X, centre, means[k], False, first, length, start, m, stride, tile)
         cuda.syncthreads()
         _add_products(tiles, offset, stride, weights, m, place, u, v, products, sums)
         cuda.syncthreads()
@@ -198,7 +203,7 @@ _DIAG = [
 ]
 
 
-@cuda_kernel(signatures=tuple(_DIAG), max_registers=128)
+@cuda_kernel(signatures=tuple(_DIAG), max_registers=128, spills=_SPILLS)
 def _sum_diag(X, n, centre, zeros, n_components, r, partial):
     """Sum features, or their squares, about the centre over a chunk, for a tile of components.
 
