@@ -46,9 +46,7 @@ from fastmotion.epipolar.kernels.polish import (
     look_from_outside,
     mixture_of_moments,
     noise_of_right,
-    set_descent,
     set_moments,
-    set_normal,
     sum_logarithms,
     take_step,
     tell,
@@ -222,14 +220,7 @@ def _set_basis(state):
 def _factor_normal(rows, n, state, own):
     """Set the factor of the weighted normal matrix, and sums to its entries and the descent."""
     _, _, normal, factor, _, vectors, partial, sums, answer = state
-    products = cuda.local.array((N_FREE, N_FREE), np.float64)
-    set_normal(rows, n, products)
-    k = 0
-    for i in range(N_FREE):
-        for j in range(i + 1):
-            own[k] = products[i, j]
-            k += 1
-    set_descent(rows, n, own[_N_TRIANGLE:])
+    _set_system(rows, n, own)
     add_threads(own, _N_SYSTEM, partial, sums)
     if thread_number() == 0:
         k = 0
@@ -239,7 +230,24 @@ def _factor_normal(rows, n, state, own):
                 k += 1
         answer[0] = factor_cholesky(normal, 0.0, factor)
     cuda.syncthreads()
-    return answer[0] > 0.0
+    is_positive = answer[0] > 0.0
+    cuda.syncthreads()  # the next answer may come at once
+    return is_positive
+
+
+@cuda_function
+def _set_system(rows, n, own):
+    """Set the entries of the normal matrix's lower triangle, and the descent, of some columns."""
+    for k in range(_N_SYSTEM):
+        own[k] = 0.0
+    for c in range(n):
+        k = 0
+        for i in range(N_FREE):
+            share = rows[WEIGHT, c] * rows[i, c]
+            for j in range(i + 1):
+                own[k] += share * rows[j, c]
+                k += 1
+            own[_N_TRIANGLE + i] -= share * rows[DISTANCE, c]
 
 
 @cuda_function
