@@ -244,7 +244,7 @@ def _is_in_range_on_device(array: Any) -> bool:
     if not len(array):
         return True
     found = summarise(array)
-    return found.is_finite and found.smallest >= -LARGEST and found.largest <= LARGEST
+    return found.is_finite and bool(-LARGEST <= found.smallest <= found.largest <= LARGEST)
 
 
 def check_matrix(matrix: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
