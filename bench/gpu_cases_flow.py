@@ -61,7 +61,7 @@ class FlowClip(GpuCase):
         return f"{self.method}, {self.shape[1]}x{self.shape[0]}, {self.n_frames} frames"
 
     @property
-    def methods(self) -> tuple[str, ...]:  # type: ignore[override]
+    def methods(self) -> tuple[str, ...]:
         peers_of = {LUCAS_KANADE: (TORCH, CUPY, FARNEBACK), CLASSIC: (TORCH, CUPY), ROBUST: (DIS,)}
         return (OURS_CPU, OURS_GPU, *peers_of[self.method])
 

@@ -76,7 +76,7 @@ class KernelFit(Trajectories):
         fit = fit_least_squares if method == TORCH_LSTSQ else fit_normal_equations
 
         def call(library: Library, X: Any) -> np.ndarray:
-            return fit(library, X.reshape(*X.shape[:2], -1), self.n_taps)  # type: ignore[arg-type]
+            return fit(library, X.reshape(*X.shape[:2], -1), self.n_taps)
 
         return call
 

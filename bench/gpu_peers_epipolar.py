@@ -135,7 +135,7 @@ class _Scaling:
         self.centre = points.mean(axis=1)
         offset = points - self.centre[:, None]
         spread = library.xp.sqrt((offset**2).sum(axis=2)).mean(axis=1)
-        self.scale = np.sqrt(2) / spread
+        self.scale = math.sqrt(2) / spread
         self._library = library
 
     def apply(self, points: Array) -> Array:

@@ -21,7 +21,7 @@ from bench.gpu_ceilings import CopyBandwidth, MatrixRate
 ULTRA_HD = (2160, 3840)
 
 CEILINGS = "ceilings"
-# Of a full run; what a family has not begun to measure by then is skipped.
+# Of a full run; peers that a family has not begun to measure by then are skipped.
 SECONDS = {
     CEILINGS: 20.0,
     FlowClip.family: 150.0,

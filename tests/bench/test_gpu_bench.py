@@ -66,6 +66,11 @@ def test_missing_driver_is_told(no_driver, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("no CUDA device: ")
 
 
+def test_files_are_named_after_the_device():
+    gpu = gpu_driver.Gpu("NVIDIA H200 (SXM)", "9.0", 132, 139.0, "580.1", "13.0")
+    assert gpu.file_name == "nvidia_h200_sxm"
+
+
 def test_benchmarks_are_skipped_with_the_reason(run_python, tmp_path):
     if gpu_driver.why_no_gpu() is None:
         pytest.skip("this machine has a GPU")
