@@ -31,6 +31,9 @@ SECONDS = {
     FundamentalMatrices.family: 100.0,
 }
 
+# After which nothing is begun any more, so that what was measured is written in time.
+MOST_SECONDS = 500.0
+
 CASES: dict[str, Sequence[GpuCase]] = {
     "full": (
         *(FlowClip(m, s) for s in (FULL_HD, ULTRA_HD) for m in (LUCAS_KANADE, CLASSIC, ROBUST)),

@@ -15,7 +15,14 @@ from bench.gpu_cases import OURS_CPU, OURS_GPU, is_on_cpu
 from bench.gpu_driver import why_no_gpu
 from bench.gpu_libraries import on_gpu
 from bench.gpu_measure import OutOfDeviceMemoryError, free_memory, measure, measure_ceiling
-from bench.gpu_sizes import CASES, CEILINGS, SECONDS, ceilings, size_of_run
+from bench.gpu_sizes import (
+    CASES,
+    CEILINGS,
+    MOST_SECONDS,
+    SECONDS,
+    ceilings,
+    size_of_run,
+)
 
 # Other libraries may warn of what they like.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -51,11 +58,13 @@ def seconds_used():
 
 @pytest.fixture
 def budget(gpu, seconds_used):
-    """Return a function that charges the test to a family, or skips a peer if no time is left."""
+    """Return a function that charges the test to a family, or skips it if no time is left."""
     start = time.perf_counter()
     charged = []
 
     def charge(family, is_peer):
+        if sum(seconds_used.values()) > MOST_SECONDS:
+            pytest.skip(f"the {MOST_SECONDS:.0f} s for all are used up")
         if is_peer and seconds_used[family] > SECONDS[family]:
             pytest.skip(f"the {SECONDS[family]:.0f} s for {family} are used up")
         charged.append(family)
