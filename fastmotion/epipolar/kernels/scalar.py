@@ -14,7 +14,7 @@ FIRST_TEST = 64
 _DEVIATIONS = np.float32(3.0)
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_INFINITY = np.float64(np.inf)
+_INFINITY = np.float32(np.inf)
 
 # Coordinates of larger magnitude are those of no point: products of eight must stay within the
 # range of float64.
@@ -46,9 +46,9 @@ def squared_sampson(f0, f1, f2, f3, f4, f5, f6, f7, f8, x1, y1, x2, y2):
     """
     r, a, b, c, d = sampson_terms(f0, f1, f2, f3, f4, f5, f6, f7, f8, x1, y1, x2, y2)
     gradient = a * a + b * b + c * c + d * d
-    if gradient > 0.0:
+    if gradient > _ZERO:
         return r * r / gradient
-    return 0.0 if r == 0.0 else _INFINITY
+    return _ZERO if r == _ZERO else _INFINITY
 
 
 @scalar
