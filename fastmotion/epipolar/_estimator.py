@@ -164,6 +164,8 @@ class TwoViewEstimator(BaseEstimator):
             A parameter is wrong, or there are not as many weights or qualities as pairs.
         RuntimeError
             The device is not available.
+        MemoryError
+            A CUDA device has too little memory for the pairs that it works on at a time.
 
         Warns
         -----
