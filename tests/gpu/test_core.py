@@ -1,6 +1,8 @@
 """Memory, arrays of other libraries and the kernels that all families use."""
 
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,11 +204,13 @@ class _Tensor:
 
 
 def test_streams_of_torch_wait_for_ours_and_ours_for_them(device, monkeypatch):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     events = []
-    monkeypatch.setattr(torch.cuda, "default_stream", lambda _: _Stream("ours", events))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: _Stream("theirs", events))
-    monkeypatch.setattr(torch, "as_tensor", lambda result, device: (result, device))
+    streams = SimpleNamespace(
+        default_stream=lambda _: _Stream("ours", events),
+        current_stream=lambda _: _Stream("theirs", events),
+    )
+    torch = SimpleNamespace(cuda=streams, as_tensor=lambda result, device: (result, device))
+    monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(cuda, "as_cuda_array", lambda x: x.values, raising=False)
     there = cuda.to_device(np.arange(3.0))
     given = _Tensor(there, events)
