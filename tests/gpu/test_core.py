@@ -171,7 +171,7 @@ def test_strided_arrays_are_gathered(device, rng):
         np.testing.assert_array_equal(to_host(out), to_host(view))
 
 
-def test_arrays_that_repeat_themselves_are_spread(rng):
+def test_arrays_that_repeat_themselves_are_spread(device, rng):
     values = rng.integers(0, 255, size=(4, 5)).astype(np.uint8)
     view = np.broadcast_to(values[..., np.newaxis], (4, 5, 3))
     span = _Span.of(view, 100)
