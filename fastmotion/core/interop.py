@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from fastmotion.core.compile import simulator_enabled
 from fastmotion.core.device import Device, device_index, is_cuda_array
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import memory_at, memory_of
 
 __all__ = ["Summary", "as_device_array", "like", "summarise"]
 
@@ -246,7 +246,7 @@ def summarise(x: Any) -> Summary:
     """
     from fastmotion.core.kernels import cuda as kernels
 
-    memory = memory_of(Device("cuda", device_index(x)))
+    memory = memory_at(x)
     size = math.prod(x.shape)
     if size == 0:
         return Summary(0, 0, math.inf, -math.inf)
@@ -277,7 +277,7 @@ def like(result: Any, given: Any) -> Any:
     if not is_cuda_array(given):
         return result.copy_to_host() if is_cuda_array(result) else result
     if not is_cuda_array(result):
-        result = memory_of(Device("cuda", device_index(given))).put(result)
+        result = memory_at(given).put(result)
     _let_consumer_wait(given)
     if _library(given) == "cupy":
         return importlib.import_module("cupy").asarray(result)

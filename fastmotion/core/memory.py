@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import CPU, Device, is_cuda_array, to_host
+from fastmotion.core.device import CPU, Device, device_index, is_cuda_array, to_host
 
-__all__ = ["CudaMemory", "HostMemory", "Memory", "free_memory", "memory_of"]
+__all__ = ["CudaMemory", "HostMemory", "Memory", "free_memory", "memory_at", "memory_of"]
 
 Shape = int | tuple[int, ...]
 _Kind = tuple[tuple[int, ...], np.dtype]
@@ -416,6 +416,27 @@ def memory_of(device: Device) -> Memory:
         if device.index not in _used:
             _used.append(device.index)
     return _cuda_memory(device.index)
+
+
+def memory_at(array: Any) -> Memory:
+    """Return the memory that an array lies in.
+
+    Parameters
+    ----------
+    array : ndarray or CUDA array
+
+    Returns
+    -------
+    Memory
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.core.memory import memory_at
+    >>> str(memory_at(np.zeros(3)).device)
+    'cpu'
+    """
+    return memory_of(Device("cuda", device_index(array)) if is_cuda_array(array) else CPU)
 
 
 _used: list[int] = []

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastmotion.core.device import is_cuda_array
 from fastmotion.core.interop import as_device_array
-from fastmotion.core.memory import Memory
+from fastmotion.core.memory import Memory, memory_at
 from fastmotion.core.transfer import transfers
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
@@ -21,7 +21,6 @@ from fastmotion.em.passes import GaussianPasses, MomentSums
 from fastmotion.em.rows import (
     has_missing,
     held_exactly,
-    memory_under,
     pack_missing,
     scale_weights,
     take_rows,
@@ -413,5 +412,5 @@ def rows_of_weight(X: Any, weight: NDArray[np.float64]) -> Any:
 def as_float64(X: Any) -> Any:
     """Return samples as float64, where they lie."""
     if is_cuda_array(X):
-        return as_device_array(X, memory_under(X).device, np.float64)
+        return as_device_array(X, memory_at(X).device, np.float64)
     return X.astype(np.float64)

@@ -7,25 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastmotion.core.device import CPU, Device, device_index, is_cuda_array
+from fastmotion.core.device import is_cuda_array
 from fastmotion.core.interop import summarise
-from fastmotion.core.memory import Memory, memory_of
+from fastmotion.core.memory import memory_at
 from fastmotion.em.kernels import kernels_for
 
 __all__ = [
     "count_missing",
     "has_missing",
     "held_exactly",
-    "memory_under",
     "pack_missing",
     "scale_weights",
     "take_rows",
 ]
-
-
-def memory_under(X: Any) -> Memory:
-    """Return the memory that an array lies in."""
-    return memory_of(Device("cuda", device_index(X)) if is_cuda_array(X) else CPU)
 
 
 def held_exactly(values: NDArray, dtype: DTypeLike) -> NDArray[np.float64]:
@@ -62,14 +56,14 @@ def take_rows(X: Any, rows: NDArray[np.intp] | slice) -> NDArray:
     """
     if not is_cuda_array(X):
         return X[rows]
-    memory = memory_under(X)
+    memory = memory_at(X)
     with memory.scope():
         return memory.fetch(take_rows_on_device(X, rows))
 
 
 def take_rows_on_device(X: Any, rows: NDArray[np.intp] | slice) -> Any:
     """Return some rows of a Numba device array there, good until the scope of its memory ends."""
-    memory = memory_under(X)
+    memory = memory_at(X)
     if isinstance(rows, slice):
         rows = np.arange(len(X))[rows]
     out = memory.empty((len(rows), X.shape[1]), X.dtype)
@@ -91,7 +85,7 @@ def pack_missing(X: Any) -> NDArray[np.uint8]:
     """
     if not is_cuda_array(X):
         return np.packbits(np.isnan(X), axis=1)
-    memory = memory_under(X)
+    memory = memory_at(X)
     with memory.scope():
         packed = memory.empty((len(X), -(-X.shape[1] // 8)), np.uint8)
         kernels_for("cuda").pack_missing(X, packed)

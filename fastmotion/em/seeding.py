@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.core.device import thread_limit, worthwhile_threads
-from fastmotion.core.memory import Memory
+from fastmotion.core.memory import Memory, memory_at
 from fastmotion.core.parallel import thread_map
 from fastmotion.em.kernels import kernels_for
 from fastmotion.em.kernels.layout import HEAD
@@ -27,7 +27,7 @@ from fastmotion.em.kernels.seeding import (
     pack,
 )
 from fastmotion.em.missing import feature_moments, has_missing
-from fastmotion.em.rows import count_missing, memory_under, scale_weights, take_rows
+from fastmotion.em.rows import count_missing, scale_weights, take_rows
 
 __all__ = [
     "KMeansResult",
@@ -122,7 +122,7 @@ def kmeans(
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    memory = memory_under(X) if memory is None else memory
+    memory = memory_at(X) if memory is None else memory
     with memory.scope():
         points = _draw_points(X, n_clusters, sample_weight, random_state, n_jobs, memory)
         runs = [_run_lloyd(points, n_clusters, random_state, max_iter, tol) for _ in range(n_init)]
@@ -159,7 +159,7 @@ def kmeans_plusplus(
     ValueError
         As by `kmeans`.
     """
-    memory = memory_under(X) if memory is None else memory
+    memory = memory_at(X) if memory is None else memory
     with memory.scope():
         points = _draw_points(X, n_clusters, sample_weight, random_state, n_jobs, memory)
         return points.rows[_spread(points, n_clusters, random_state)]

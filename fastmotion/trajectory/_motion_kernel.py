@@ -17,7 +17,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastmotion.core.device import Device, is_cuda_array
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import memory_at, memory_of
 from fastmotion.core.validation import (
     Interval,
     StrOptions,
@@ -983,7 +983,7 @@ def _tails(sequences: Sequences, target: Any, n_frames: int) -> _Tails:
 def _rows_on_host(values: Any, rows: NDArray[np.int64]) -> NDArray:
     if not is_cuda_array(values):
         return values[rows]
-    memory = on_device.memory_at(values)
+    memory = memory_at(values)
     with memory.scope():
         return memory.fetch(on_device.take_rows(values, rows))
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmotion.core.device import Device, is_cuda_array, thread_limit, worthwhile_threads
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import memory_at, memory_of
 from fastmotion.core.transfer import transfers
 from fastmotion.trajectory.kernels import kernels_for
-from fastmotion.trajectory.on_device import as_float64, memory_at, row_blocks, transposed
+from fastmotion.trajectory.on_device import as_float64, row_blocks, transposed
 from fastmotion.trajectory.sequences import Sequences
 
 EDGES = ("valid", "nearest", "reflect", "refit")

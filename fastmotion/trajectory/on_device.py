@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmotion.core.device import Device, device_index, is_cuda_array
+from fastmotion.core.device import Device, is_cuda_array
 from fastmotion.core.interop import as_device_array
-from fastmotion.core.memory import Memory, memory_of
+from fastmotion.core.memory import memory_at, memory_of
 from fastmotion.trajectory.kernels import kernels_for
 
 # Rows of a block of threads that works through sequences row by row.
@@ -22,11 +22,6 @@ _BLOCK_ROWS = 64
 
 # What medians take for each channel: differences, and counts of each sequence.
 _BYTES_OF_DIFFERENCE, _BYTES_OF_SEQUENCE = 8, 300
-
-
-def memory_at(array: Any) -> Memory:
-    """Return the memory of the CUDA device that an array lies on."""
-    return memory_of(Device("cuda", device_index(array)))
 
 
 def as_float64(values: Any) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmotion.core.device import CPU, Device, is_cuda_array, resolve_device
 from fastmotion.core.interop import as_device_array, like, summarise
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import memory_at, memory_of
 from fastmotion.core.validation import as_real_array, import_optional, require_real
 from fastmotion.trajectory import on_device
 
@@ -163,7 +163,7 @@ class Sequences:
     @property
     def place(self) -> Device:
         """The device that the frames lie on."""
-        return on_device.memory_at(self.frames).device if is_cuda_array(self.frames) else CPU
+        return memory_at(self.frames).device
 
     def beside(self, values: Any) -> Any:
         """Return what belongs to the frames where these lie."""
@@ -473,7 +473,7 @@ def check_joints(sequences: Sequences) -> None:
     frames = sequences.frames
     # Most are there in the first frame, and need no look at the others.
     if is_cuda_array(frames):
-        first = on_device.memory_at(frames).fetch(frames[:1])[0]
+        first = memory_at(frames).fetch(frames[:1])[0]
         unseen = np.flatnonzero(np.isnan(first).all(axis=-1))
         unseen = np.flatnonzero(~on_device.seen_joints(frames)) if len(unseen) else unseen
     else:
@@ -680,7 +680,7 @@ def _read_weights(sample_weight: Any, sequences: Sequences) -> tuple[NDArray[np.
         array = _floats(sample_weight, "sample_weight", sequences.place)
         kind = flat.get(tuple(array.shape))
         if kind == "sequence" and is_cuda_array(array):
-            array = on_device.memory_at(array).fetch(array)
+            array = memory_at(array).fetch(array)
         if kind is not None:
             return on_device.as_float64(array), kind
     try:

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastmotion.core.device import Device, device_index
-from fastmotion.core.memory import Memory, memory_of
+from fastmotion.core.memory import Memory, memory_at
 from fastmotion.em.kernels.cuda_densities import densities_diag, densities_full, transpose
 from fastmotion.em.kernels.cuda_missing import (
     PART,
@@ -122,13 +121,9 @@ def part(array: Any, rows: slice) -> Any:
     return array if len(array) in (0, rows.stop - rows.start) else array[rows]
 
 
-def _memory_of(array: Any) -> Memory:
-    return memory_of(Device("cuda", device_index(array)))
-
-
 def _blocks(X: Any, chunk_bytes: int) -> Iterator[slice]:
     """Return the blocks of samples that scratch, of so many bytes for a chunk, has room for."""
-    room = min(_MOST_BYTES, _memory_of(X).budget(_SHARE_OF_MEMORY))
+    room = min(_MOST_BYTES, memory_at(X).budget(_SHARE_OF_MEMORY))
     size = max(1, room // chunk_bytes) * CHUNK
     for start in range(0, len(X), size):
         yield slice(start, min(start + size, len(X)))
@@ -144,7 +139,7 @@ def _responsibilities(
     scratch = None
     for rows in _blocks(X, CHUNK * n_components * dtype.itemsize + more_bytes):
         if scratch is None:  # the first block is the largest
-            scratch = _memory_of(X).empty((n_components, rows.stop - rows.start), dtype)
+            scratch = memory_at(X).empty((n_components, rows.stop - rows.start), dtype)
         find(rows, scratch)
         yield rows, scratch
 
@@ -172,7 +167,7 @@ def _adder_full(X: Any, centre: Any, means: Any) -> _Add:
 
 def _adder_diag(X: Any, centre: Any, means: Any) -> _Add:
     n_components, width = means.shape
-    zeros = _memory_of(X).constant(_zeros(-(-width // 4) * 4, means.dtype))
+    zeros = memory_at(X).constant(_zeros(-(-width // 4) * 4, means.dtype))
 
     def add(rows: slice, r: Any, partial: Any) -> None:
         moments_diag(part(X, rows), centre, zeros, n_components, r, partial)
@@ -216,7 +211,7 @@ def log_densities_diag(X, centre, scaled_means, inverse_deviations, constants, o
 
 
 def _store(X: Any, found: Iterator[tuple[slice, Any]], out: Any) -> None:
-    memory = _memory_of(X)
+    memory = memory_at(X)
     with memory.scope(_ADVICE):
         for rows, log_p in found:
             transpose(log_p, rows.stop - rows.start, part(out, rows))
@@ -249,7 +244,7 @@ def statistics_diag(X, sample_weight, centre, scaled_means, inverse_deviations, 
 def _add_statistics(
     X: Any, sample_weight: Any, means: Any, find: _Find, add: _Add, sums: Any, more_bytes: int = 0
 ) -> None:
-    memory, dtype = _memory_of(X), means.dtype
+    memory, dtype = memory_at(X), means.dtype
     more_bytes += sums.size * dtype.itemsize
     partial = None
     with memory.scope(_ADVICE):
@@ -290,7 +285,7 @@ def _add_moments(
     def load(rows: slice, r: Any) -> None:
         transpose(part(responsibilities, rows), len(means), r)
 
-    memory, dtype = _memory_of(X), means.dtype
+    memory, dtype = memory_at(X), means.dtype
     more_bytes += sums.size * dtype.itemsize
     find = responsibilities if callable(responsibilities) else load
     partial = None
@@ -339,7 +334,7 @@ def _incomplete_bytes(means: Any) -> int:
 def _finder_missing(
     X: Any, incomplete: Incomplete, centre: Any, means: Any, factors: Any, constants: Any
 ) -> _Find:
-    memory = _memory_of(X)
+    memory = memory_at(X)
     of_complete = _finder_full(X, centre, means, factors, constants)
 
     def find(rows: slice, log_p: Any) -> None:
@@ -352,7 +347,7 @@ def _finder_missing(
 
 
 def _adder_missing(X: Any, incomplete: Incomplete, centre: Any, means: Any, sums: Any) -> _Add:
-    memory = _memory_of(X)
+    memory = memory_at(X)
     n_components, width = means.shape
     of_complete = _adder_full(X, centre, means)
     n_padded = n_components + n_components % 2

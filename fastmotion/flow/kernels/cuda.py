@@ -12,6 +12,7 @@ import numpy as np
 from numba import cuda, float32, int64, types, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
+from fastmotion.core.memory import memory_at
 from fastmotion.flow.kernels.cuda_likeness import reliability, weighted_median
 from fastmotion.flow.kernels.cuda_planes import (
     BLOCK_HEIGHT,
@@ -27,7 +28,6 @@ from fastmotion.flow.kernels.cuda_planes import (
     mark_outside,
     mean_and_difference,
     median,
-    memory_around,
     pair_up,
     pixel,
     place,
@@ -218,7 +218,7 @@ def relax(frame0, warped, base, flow, out, functional, n_sweeps, omega, max_upda
     """
     n, height, width = frame0.shape
     factors = _relaxation_factors(float(omega), 2 * n_sweeps)
-    memory = memory_around(frame0)
+    memory = memory_at(frame0)
     # A half-sweep spreads what a band does not know of its neighbours by one row.
     for first, stop, begin, end in _bands(height, n_bands, len(factors)):
         begin -= begin % 2  # a pixel has the same colour in all bands
@@ -447,7 +447,7 @@ def solve_windows(frame0, warped, flow, out, confidence, window, functional, n_b
         change the result.
     """
     n, height, width = frame0.shape
-    memory = memory_around(frame0)
+    memory = memory_at(frame0)
     for first, stop, begin, end in _bands(height, n_bands, len(window) - 1):
         rows = layers(n, (end - begin, width))
         with memory.scope():

@@ -9,8 +9,8 @@ import numpy as np
 from numba import cuda, float32, float64, int64, types, uint8, uint16, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
-from fastmotion.core.device import Device, block_size, device_index, launch_shape
-from fastmotion.core.memory import memory_of
+from fastmotion.core.device import block_size, launch_shape
+from fastmotion.core.memory import memory_at
 from fastmotion.flow.kernels.layout import PAD
 from fastmotion.flow.kernels.sampling import sample
 from fastmotion.flow.kernels.scalar import (
@@ -60,11 +60,6 @@ def pixel():
 def place():
     """Return column and row of a thread within its block."""
     return np.int64(np.uint32(cuda.threadIdx.x)), np.int64(np.uint32(cuda.threadIdx.y))
-
-
-def memory_around(array):
-    """Return the memory in which a device array lies."""
-    return memory_of(Device("cuda", device_index(array)))
 
 
 def as_stack(arrays):
@@ -135,7 +130,7 @@ def extremes(planes):
     """
     n, height, width = planes.shape
     n_blocks = max(1, min(_MOST_BLOCKS, height * width // _PIXELS_PER_BLOCK))
-    memory = memory_around(planes)
+    memory = memory_at(planes)
     with memory.scope():
         found = memory.empty((n, n_blocks, 2), planes.dtype)
         _extremes[(n_blocks, 1, n), (_THREADS, 1, 1)](planes.reshape(n, 1, height * width), found)
@@ -266,7 +261,7 @@ def resample(planes, out, row_start, row_weights, column_start, column_weights, 
     """
     n, new_height, _ = out.shape
     width = planes.shape[2]
-    memory = memory_around(planes)
+    memory = memory_at(planes)
     with memory.scope():
         mixed = memory.empty((n, new_height, width))
         _mix_rows[layers(n, (new_height, width))](planes, row_start, row_weights, factor, mixed)

@@ -18,9 +18,9 @@ import numpy as np
 from numba import boolean, cuda, float32, float64, int64, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
-from fastmotion.core.device import Device, block_size, device_index, launch_shape
+from fastmotion.core.device import block_size, launch_shape
 from fastmotion.core.kernels.cuda import block_sum, convert
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import memory_at
 from fastmotion.em.kernels.scalar import exp_of_negative
 from fastmotion.hmm.kernels.scalar import (
     LEAST_SCALE,
@@ -111,10 +111,6 @@ def _shared_bytes(n_numbers, n_states):
             "keeps the states of a frame in its shared memory; lower it, or pass device='cpu'"
         )
     return 8 * n_numbers
-
-
-def _memory_at(array):
-    return memory_of(Device("cuda", device_index(array)))
 
 
 @cuda_function
@@ -325,7 +321,7 @@ def backward(
     n_states = transmat_t.shape[0]
     chunk = _chunk_for(n_states, 2)
     n_bytes = _shared_bytes(2 * chunk * (n_states + 1) + 5 * n_states, n_states)
-    memory = _memory_at(alphas)
+    memory = memory_at(alphas)
     with memory.scope():
         factors = memory.empty(alphas.shape, np.float64)
         _backward[len(stops), _threads_for(n_states), 0, n_bytes](
@@ -707,7 +703,7 @@ def backward_log(
     """
     n_states = log_transmat.shape[0]
     n_bytes = _shared_bytes(3 * n_states, n_states)
-    memory = _memory_at(log_alphas)
+    memory = memory_at(log_alphas)
     n_slots = min(_LOG_SLOTS, _slots_for(len(stops), n_states * n_states))
     with memory.scope():
         slots = memory.empty((n_slots, n_states, n_states), np.float64)
@@ -832,7 +828,7 @@ def _launch_rows(shape):
 def sum_starts(posteriors, starts, out):
     """Add the rows at which sequences start to `out`."""
     n_states = posteriors.shape[1]
-    memory = _memory_at(posteriors)
+    memory = memory_at(posteriors)
     with memory.scope():
         n_slots = _slots_for(-(-len(starts) // _FRAMES_OF_SLOT), n_states)
         slots = memory.empty((n_slots, n_states), np.float64)
@@ -879,7 +875,7 @@ def _most_probable(posteriors, states, certainty):
 
 def total(values):
     """Return the sum of numbers."""
-    memory = _memory_at(values)
+    memory = memory_at(values)
     with memory.scope():
         n_parts = max(1, min(_MAX_SLOTS, -(-len(values) // (4 * _THREADS))))
         parts = memory.empty(n_parts, np.float64)
@@ -900,7 +896,7 @@ def _sum_values(values, parts):
 
 def store(posteriors, out):
     """Copy probabilities to an array of float32 or float64, on the device or the host."""
-    memory = _memory_at(posteriors)
+    memory = memory_at(posteriors)
     with memory.scope():
         values = posteriors
         if out.dtype != np.float64:

@@ -9,8 +9,8 @@ import numpy as np
 from numba import boolean, cuda, float32, float64, int64, uint8, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
-from fastmotion.core.device import Device, block_size, device_index
-from fastmotion.core.memory import memory_of
+from fastmotion.core.device import block_size
+from fastmotion.core.memory import memory_at
 from fastmotion.trajectory.kernels.filters import (
     MAX_MOMENTS,
     adjust,
@@ -64,7 +64,7 @@ def apply_kernels(
     -------
     int
     """
-    memory = memory_of(Device("cuda", device_index(frames)))
+    memory = memory_at(frames)
     n_channels = frames.shape[1]
     columns = min(weights.shape[2], n_channels)
     with memory.scope("pass fewer frames at a time"):

@@ -9,9 +9,9 @@ import numpy as np
 from numba import boolean, cuda, float32, float64, int64, uint8, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel, simulator_enabled
-from fastmotion.core.device import Device, block_size, device_index, launch_shape
+from fastmotion.core.device import block_size, launch_shape
 from fastmotion.core.kernels.cuda import block_sum
-from fastmotion.core.memory import memory_of
+from fastmotion.core.memory import memory_at
 
 # Statistics of `pool`, by their place here.
 POOLS = ("mean", "std", "min", "max", "energy")
@@ -239,7 +239,7 @@ def medians(values, starts, stops, groups, n_groups):
     ndarray of shape (n_parts, n_groups), float64
         NaN where there is no value.
     """
-    memory = memory_of(Device("cuda", device_index(values)))
+    memory = memory_at(values)
     counts = -(-(stops - starts) // _COUNTED_ROWS)
     parts = np.repeat(np.arange(len(starts)), counts)
     begin = starts[parts] + _COUNTED_ROWS * (
@@ -342,7 +342,7 @@ def score_sums(wanted, given, weights, mean):
     ndarray of shape (4,)
         Of weights; of ``wanted``; of its squared distances from the mean, and from ``given``.
     """
-    memory = memory_of(Device("cuda", device_index(wanted)))
+    memory = memory_at(wanted)
     n_blocks = max(1, min(_MAX_BLOCKS, wanted.size // (4 * _THREADS)))
     with memory.scope():
         sums = memory.empty((n_blocks, 4), np.float64)

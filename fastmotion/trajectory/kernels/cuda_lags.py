@@ -16,8 +16,8 @@ import numpy as np
 from numba import boolean, cuda, float32, float64, int32, int64, void
 
 from fastmotion.core.compile import cuda_function, cuda_kernel
-from fastmotion.core.device import Device, block_size, device_index, launch_shape
-from fastmotion.core.memory import memory_of
+from fastmotion.core.device import block_size, launch_shape
+from fastmotion.core.memory import memory_at
 
 # Lags, and windows, of a thread at a time.
 LAG_TILE = 8
@@ -69,7 +69,7 @@ def lag_statistics(
         As for the CPU. Windows that weigh alike go to the first two, others to ``gram``: none of
         them is empty.
     """
-    memory = memory_of(Device("cuda", device_index(frames)))
+    memory = memory_at(frames)
     n_pieces, n_channels = len(pieces), frames.shape[1]
     if not n_pieces:
         return
@@ -117,7 +117,7 @@ def lag_statistics(
 
 def totals_of(parts):
     """Return the sums of some device arrays over their first axis, as arrays on the host."""
-    memory = memory_of(Device("cuda", device_index(parts[0])))
+    memory = memory_at(parts[0])
     shapes = [tuple(part.shape)[1:] for part in parts]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     with memory.scope():
