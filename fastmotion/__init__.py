@@ -4,7 +4,8 @@ Public names are imported when they are first used, so that ``import fastmotion`
 nothing. `fastmotion.flow` holds the estimators of optical flow, `fastmotion.trajectory` those of
 temporal kernels over the trajectories of joints, `fastmotion.linear` their least squares,
 `fastmotion.mixture` Gaussian mixtures, `fastmotion.hmm` hidden Markov models,
-`fastmotion.epipolar` the geometry of two views, and `fastmotion.metrics`, `fastmotion.io`,
+`fastmotion.epipolar` the geometry of two views, `fastmotion.features` what classifiers take,
+`fastmotion.video` whole video files, and `fastmotion.metrics`, `fastmotion.io`,
 `fastmotion.display` and `fastmotion.datasets` what goes with them.
 """
 
@@ -21,6 +22,7 @@ _LAZY = {
     "datasets": "fastmotion.datasets",
     "display": "fastmotion.display",
     "epipolar": "fastmotion.epipolar",
+    "features": "fastmotion.features",
     "flow": "fastmotion.flow",
     "free_memory": "fastmotion.core.memory",
     "get_config": "fastmotion.core.config",
@@ -32,6 +34,7 @@ _LAZY = {
     "set_config": "fastmotion.core.config",
     "show_versions": "fastmotion.core.info",
     "trajectory": "fastmotion.trajectory",
+    "video": "fastmotion.video",
 }
 
 # Subpackages that register warm-up calls, and those whose CUDA kernels they launch.

@@ -24,9 +24,13 @@ MAY_IMPORT = {
     "metrics": {"core", "metrics"},
     "io": {"core", "metrics", "io"},
     "datasets": {"core", "metrics", "io", "datasets"},
-    "features": {"core", "linear", "metrics", "family", "features"},
-    "display": {"core", "metrics", "family", "display"},
-    "cli": {"core", "metrics", "io", "datasets", "family", "features", "display", "cli", "root"},
+    "features": {"core", "kernels", "em", "family", "features"},
+    "video": {"core", "io", "family", "features", "video"},
+    "display": {"core", "metrics", "family", "features", "display"},
+    "cli": {
+        *("core", "metrics", "io", "datasets", "family", "features", "video", "display"),
+        *("cli", "root"),
+    },
     "root": {"core", "cli"},
 }
 FAMILIES = {"flow", "trajectory", "mixture", "hmm", "epipolar"}
