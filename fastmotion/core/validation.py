@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LUMA",
+    "ArrayOutput",
     "Hidden",
     "Interval",
     "InvalidParameterError",
@@ -106,6 +107,34 @@ def import_optional(module: str, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs {module!r} ({error}); "
             f"install it with `pip install fastmotion[{extra}]`"
         ) from error
+
+
+class ArrayOutput:
+    """Gives `set_output` to transformers whose output is no table, or not with every parameter.
+
+    scikit-learn offers that method where there are names of columns only, yet a `Pipeline` that is
+    to return data frames asks all its steps. Stands before `TransformerMixin` among the bases.
+    """
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Choose the container of what `transform` and `fit_transform` return.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            The choice holds for tables alone, of which there are names of columns
+            (``get_feature_names_out``); all else stays an array. It is kept, by clones as well,
+            and None leaves it as it is. `transform` raises a ValueError for other names.
+
+        Returns
+        -------
+        self
+            This object.
+        """
+        if transform is not None:
+            # Where scikit-learn keeps, clones and looks up what its own method is given.
+            self._sklearn_output_config = {"transform": transform}
+        return self
 
 
 def as_real_array(x: ArrayLike, name: str) -> NDArray:

@@ -15,6 +15,7 @@ from fastmotion.core.device import resolve_device
 from fastmotion.core.interop import like
 from fastmotion.core.validation import (
     MIN_SIZE,
+    ArrayOutput,
     Interval,
     Options,
     validate_parameter_constraints,
@@ -49,7 +50,7 @@ COMMON_CONSTRAINTS: dict[str, list] = {
 }
 
 
-class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators of dense flow; a subclass adds its parameters and its solver."""
 
     _presets: ClassVar[dict[str, dict[str, Any]]]
@@ -104,11 +105,13 @@ class DenseFlow(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array of shape (n_clips, n_frames, height, width[, channels])
             uint8, uint16, bool or float, on the host or a CUDA device; see `estimate`.
-        y : ignored
+        y : object, default=None
+            Ignored.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------

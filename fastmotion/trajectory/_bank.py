@@ -19,7 +19,12 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.device import Device, is_cuda_array, to_host
 from fastmotion.core.interop import like
 from fastmotion.core.memory import memory_of
-from fastmotion.core.validation import Interval, StrOptions, validate_parameter_constraints
+from fastmotion.core.validation import (
+    ArrayOutput,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from fastmotion.trajectory import on_device
 from fastmotion.trajectory.class_kernels import class_kernels
 from fastmotion.trajectory.complementary import (
@@ -99,7 +104,7 @@ def _is_pooled(bank: MotionKernelBank) -> bool:
     return True
 
 
-class MotionKernelBank(TransformerMixin, BaseEstimator):
+class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
     """Features of trajectories from several temporal kernels, learned and fixed ones, at once.
 
     A kernel gives, at each frame and for each coordinate of each joint, a weighted sum of the
@@ -145,8 +150,8 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         the correlation of the motions that the kernels predict.
     pooling : sequence of {"mean", "std", "min", "max", "energy"}, str or None, default=None
         Statistics of the outputs over the frames of each sequence; "energy" is the mean square.
-        None keeps the frames; as the output is then no table, `set_output` and
-        `get_feature_names_out` are there with pooling only.
+        None keeps the frames; the output is then no table: it has no `get_feature_names_out`, and
+        stays an array whatever `set_output` asks for.
     pyramid : sequence of int, default=(1,)
         Into how many parts of equal length sequences are cut for pooling; (1, 2, 4) pools the
         whole, its halves and its quarters.
@@ -330,6 +335,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -382,7 +388,7 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight, confidence
+        X, y, sample_weight, confidence : array_like
             As for `fit`.
 
         Returns
@@ -448,14 +454,15 @@ class MotionKernelBank(TransformerMixin, BaseEstimator):
         out = sequences.restore_outputs(outputs, before, after, ("kernel",))
         return self._with_kernel_names(out)
 
-    # scikit-learn offers set_output, and makes data frames, where there are names of columns.
+    # scikit-learn makes data frames where there are names of columns.
     @available_if(_is_pooled)
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """Return the names of the features, with pooling; without, see ``kernel_names_``.
 
         Parameters
         ----------
-        input_features : ignored
+        input_features : object, default=None
+            Ignored.
 
         Returns
         -------

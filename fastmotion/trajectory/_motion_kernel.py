@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.device import Device, is_cuda_array
 from fastmotion.core.memory import memory_at, memory_of
 from fastmotion.core.validation import (
+    ArrayOutput,
     Interval,
     StrOptions,
     validate_parameter_constraints,
@@ -69,7 +70,7 @@ _MAX_REFINEMENTS = 4
 _REFINEMENT_TOLERANCE = 1e-12
 
 
-class MotionKernel(TransformerMixin, BaseEstimator):
+class MotionKernel(ArrayOutput, TransformerMixin, BaseEstimator):
     """Temporal convolution of joint trajectories with weights fitted by least squares.
 
     A motion kernel gives, for each joint and coordinate, ``sum_i coef_[i] * x[t + offsets_[i]]``.
@@ -355,6 +356,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -381,7 +383,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight, confidence
+        X, y, sample_weight, confidence : array_like
             As for `fit`.
 
         Returns
@@ -412,7 +414,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight, confidence
+        X, y, sample_weight, confidence : array_like
             As for `fit`.
         continued : bool, default=False
             Whether the sequences go on with those of the last call, so that windows reach across.
@@ -420,6 +422,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -446,6 +449,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -528,7 +532,7 @@ class MotionKernel(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight : array_like
             As for `fit`.
 
         Returns

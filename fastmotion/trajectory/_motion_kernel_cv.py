@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from fastmotion.core.memory import memory_of
-from fastmotion.core.validation import Interval, validate_parameter_constraints
+from fastmotion.core.validation import ArrayOutput, Interval, validate_parameter_constraints
 from fastmotion.trajectory._motion_kernel import (
     MotionKernel,
     check_windows,
@@ -36,7 +36,7 @@ from fastmotion.trajectory.solvers import build_quadratic, solve, squared_loss
 from fastmotion.trajectory.weighting import split_weights
 
 
-class MotionKernelCV(TransformerMixin, BaseEstimator):
+class MotionKernelCV(ArrayOutput, TransformerMixin, BaseEstimator):
     """Motion kernel whose taps, ridge penalty and sharing are chosen by leaving sequences out.
 
     The data are read once: the sums over all sequences, less those over the sequences left out,
@@ -122,7 +122,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight, confidence
+        X, y, sample_weight, confidence : array_like
             As for `MotionKernel.fit`.
         groups : array_like of shape (n_sequences,) or None, default=None
             Labels of sequences that are left out together, such as persons.
@@ -130,6 +130,7 @@ class MotionKernelCV(TransformerMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------

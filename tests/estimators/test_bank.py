@@ -561,15 +561,18 @@ def test_outputs_that_are_no_table_stay_arrays(rng):
     pytest.importorskip("pandas", reason="pandas is not installed")
     X = walks(rng)
     bank = MotionKernelBank((2,))
-    assert not hasattr(bank, "set_output")
     expected = bank.fit_transform(X)
     with sklearn.config_context(transform_output="pandas"):
         for outputs in (bank.transform(X), bank.fit_transform(X)):
             for got, part in zip(outputs, expected):
                 np.testing.assert_array_equal(got, part)
         assert bank.set_params(pooling="mean").transform(X).shape == (3, 6)
-    framed = bank.set_output(transform="pandas").set_params(pooling=None)
-    np.testing.assert_array_equal(framed.transform(X)[0], expected[0])
+    bank.set_params(pooling=None).set_output(transform="pandas")
+    np.testing.assert_array_equal(bank.transform(X)[0], expected[0])
+    # The choice waits until there is a table, in clones as well.
+    for asked in (bank, clone(bank).fit(X)):
+        frame = asked.set_params(pooling="mean").transform(X)
+        assert list(frame.columns) == list(asked.get_feature_names_out())
 
 
 def test_weights_and_confidences_are_routed(rng):

@@ -204,12 +204,19 @@ def test_pipeline_and_grid_search(estimator):
 
 
 @each_estimator
-def test_data_frames_as_output_are_refused_or_ignored(estimator):
+def test_flow_stays_an_array_where_data_frames_are_asked_for(estimator):
     X = clips(2, 2)
-    with pytest.raises(AttributeError, match="set_output"):
-        estimator().set_output(transform="pandas")  # a flow is no table
     with sklearn.config_context(transform_output="pandas"):
         assert isinstance(estimator().fit_transform(X), np.ndarray)
+    mean_motion = FunctionTransformer(
+        lambda flow: flow.mean(axis=(1, 2, 3)), feature_names_out=lambda *_: ["u", "v"]
+    )
+    pipeline = make_pipeline(estimator(), mean_motion).set_output(transform="default")
+    assert pipeline.fit_transform(X).shape == (2, 2)
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pipeline.set_output(transform="pandas").fit_transform(X)
+    assert list(table.columns) == ["u", "v"]
+    assert isinstance(pipeline[0].transform(X), np.ndarray)
 
 
 # Threads and processes
