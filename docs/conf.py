@@ -13,6 +13,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    # MathJax beside the pages, so that formulae show without a network.
+    "sphinx-mathjax-offline",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
@@ -20,8 +22,22 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates", "examples"]
 default_role = "autolink"
 
-html_theme = "alabaster"
-html_theme_options = {"description": "Motion in images, video and poses", "page_width": "1240px"}
+html_theme = "pydata_sphinx_theme"
+html_title = f"fastmotion {release}"
+html_static_path = ["_static"]
+html_css_files = ["fastmotion.css"]
+html_show_sourcelink = False
+html_sidebars = {"index": []}
+html_theme_options = {
+    "logo": {"text": "fastmotion"},
+    "navbar_align": "left",
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say more
@@ -30,10 +46,21 @@ numpydoc_show_class_members = False
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
+    "subsection_order": [
+        "examples/flow",
+        "examples/poses",
+        "examples/mixtures",
+        "examples/two_views",
+    ],
+    "within_subsection_order": "FileNameSortKey",
     "filename_pattern": r"plot_",
+    # Pages of the reference show the examples that use what they describe.
+    "doc_module": "fastmotion",
+    "backreferences_dir": "gallery/backreferences",
     "abort_on_example_error": True,
     "show_memory": False,
     "download_all_examples": False,
+    "show_signature": False,
     # Times of one machine are no documentation.
     "min_reported_time": 1e9,
     "write_computation_times": False,
