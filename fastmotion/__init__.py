@@ -44,6 +44,7 @@ _FAMILIES = {
     "mixture": ("core", "em", "mixture"),
     "hmm": ("core", "em", "hmm"),
     "epipolar": ("core", "epipolar"),
+    "features": ("core", "features", "em"),
 }
 
 __all__ = ["__version__", "warmup", *_LAZY]
