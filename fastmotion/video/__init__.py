@@ -1,3 +1,20 @@
 """Video files through estimators, in constant memory, and the motion of the camera."""
 
-__all__: list[str] = []
+from fastmotion.video.camera import (
+    CameraCompensation,
+    CameraMotion,
+    CompensatedFlow,
+    camera_motion,
+    homography_flow,
+)
+from fastmotion.video.streaming import ClipResult, stream
+
+__all__ = [
+    "CameraCompensation",
+    "CameraMotion",
+    "ClipResult",
+    "CompensatedFlow",
+    "camera_motion",
+    "homography_flow",
+    "stream",
+]
