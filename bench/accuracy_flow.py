@@ -18,10 +18,11 @@ import numpy as np
 from bench import peers
 from bench.cases import MIDDLEBURY, SINTEL, VGA, Case, data_folder, recorded_cases
 from bench.peers import ACCURACY_ONLY, METHODS, Method
-from bench.report import Goal, markdown_table, report_goals, save_results
+from bench.report import Goal, choose, report_goals, save_results
+from fastmotion.benchmark import markdown_table
 from fastmotion.metrics import angular_error, endpoint_error
 
-EVERY = METHODS | ACCURACY_ONLY
+EVERY = METHODS | choose(ACCURACY_ONLY, {})
 # Mean end-point error over the four Middlebury pairs, in pixels.
 BOUNDS = {peers.HS_DEFAULT: 0.16, peers.HS_BEST: 0.145, peers.LK_DEFAULT: 0.33}
 # A preset that stops at a coarser scale answers to the peer that stops there too.
@@ -117,9 +118,7 @@ def goals(results: Mapping[str, Accuracy], not_finite: Mapping[str, int]) -> lis
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=EVERY, default=list(EVERY), metavar="NAME")
-    parser.add_argument(
-        "--save", action="store_true", help="write bench/results/accuracy_flow.json"
-    )
+    parser.add_argument("--save", action="store_true", help="keep the figures")
     return parser.parse_args()
 
 
@@ -137,10 +136,12 @@ def main() -> int:
     print(accuracy_table(results))
     print()
     not_finite = {m.name: count_not_finite(m) for m in methods if m.is_ours}
-    status = report_goals(goals(results, not_finite))
+    found = goals(results, not_finite)
     if arguments.save:
-        save_results("accuracy_flow", results={n: asdict(r) for n, r in results.items()})
-    return status
+        save_results(
+            "accuracy_flow", goals=found, results={n: asdict(r) for n, r in results.items()}
+        )
+    return report_goals(found)
 
 
 if __name__ == "__main__":

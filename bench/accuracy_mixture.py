@@ -19,21 +19,23 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from bench import peers_hmm, peers_mixture
+from bench import peers_mixture
 from bench.cases import data_folder
-from bench.cases_hmm import start_from
-from bench.cases_mixture import OURS, recorded, start_near
+from bench.cases_mixture import OURS, recorded
 from bench.peers_mixture import SKLEARN
-from bench.report import Goal
+from bench.report import Goal, choose
 from bench.tasks import Figures, Result, read_arguments, run_tasks
-from bench.threads import equal_threads
+from fastmotion.benchmark import equal_threads
+from fastmotion.benchmark import hmm as peers_hmm
+from fastmotion.benchmark.hmm import start_from
+from fastmotion.benchmark.mixture import start_near
 from fastmotion.datasets import make_gaussian_mixture, make_gaussian_set, make_hmm
 from fastmotion.mixture import GaussianMixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
 SETS = ("fj1", "fj2", "random2d", "random4d", "random8d")
-SEEDS = range(10)
+SEEDS = range(choose(10, 1))
 # Components that every method may use at most.
 MOST_COMPONENTS = 16
 LEAST_RIGHT = 0.9

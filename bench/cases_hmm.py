@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from bench import peers_hmm as peers
-from bench.peers_hmm import OURS, Parameters
+from fastmotion.benchmark import hmm as peers
+from fastmotion.benchmark.hmm import OURS, Parameters, start_from
 from fastmotion.datasets import make_hmm
 
 N_SEQUENCES, N_FRAMES, N_FEATURES = 500, 200, 16
@@ -24,23 +24,6 @@ _RTOL = 1e-6
 @functools.lru_cache(maxsize=1)
 def sequences(n_states: int) -> Bunch:
     return make_hmm(N_SEQUENCES, N_FRAMES, n_states=n_states, n_features=N_FEATURES, random_state=0)
-
-
-def start_from(X: np.ndarray, n_states: int, covariance_type: str = "diag") -> Parameters:
-    """Means at frames, the variances of all frames, and states that rather stay."""
-    variances = X.var(axis=0, dtype=float)
-    covariances = {
-        "spherical": np.full(n_states, variances.mean()),
-        "diag": np.tile(variances, (n_states, 1)),
-        "tied": np.diag(variances),
-        "full": np.tile(np.diag(variances), (n_states, 1, 1)),
-    }
-    return Parameters(
-        np.full(n_states, 1 / n_states),
-        0.5 * np.eye(n_states) + 0.5 / n_states,
-        X[:: len(X) // n_states][:n_states].astype(float),
-        covariances[covariance_type],
-    )
 
 
 def _methods(n_states: int) -> tuple[str, ...]:

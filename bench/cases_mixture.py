@@ -12,6 +12,7 @@ from sklearn.utils import Bunch
 
 from bench import peers_mixture as peers
 from bench.cases import data_folder
+from fastmotion.benchmark.mixture import start_near
 from fastmotion.datasets import TrueMixture, make_gaussian_mixture
 from fastmotion.mixture import GaussianMixture
 
@@ -34,13 +35,6 @@ def mixture(n_samples: int, n_features: int, n_components: int, dtype: str = "fl
         n_samples, n_components=n_components, n_features=n_features, random_state=0
     )
     return Bunch(X=data.X.astype(dtype, copy=False), truth=data.truth)
-
-
-def start_near(truth: TrueMixture) -> peers.Start:
-    """Means half a standard deviation off in each feature; no component starves from there."""
-    variances = np.diagonal(truth.covariances, axis1=1, axis2=2).mean(axis=0)
-    noise = np.random.default_rng(0).standard_normal(truth.means.shape)
-    return peers.Start(truth.means + 0.5 * np.sqrt(variances) * noise, variances)
 
 
 @dataclass(frozen=True)

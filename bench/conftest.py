@@ -15,7 +15,7 @@ from bench.cases import Case, check_result
 from bench.gpu_driver import why_no_gpu
 from bench.peers import Estimate, Method
 from bench.report import gpu, machine
-from bench.threads import OWN_POOLS, equal_threads
+from fastmotion.benchmark import OWN_POOLS, equal_threads
 
 # A case is repeated for about this long, at least once and at most 50 times.
 SECONDS_PER_CASE = 2.0

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from bench import gpu_peers_hmm, gpu_peers_mixture, peers_hmm, peers_mixture
-from bench.cases_hmm import start_from
-from bench.cases_mixture import start_near
+from bench import gpu_peers_hmm, gpu_peers_mixture, peers_mixture
 from bench.gpu_cases import COPY, MATRIX, OURS_CPU, OURS_GPU, GpuCase, Work
+from fastmotion.benchmark import hmm as peers_hmm
+from fastmotion.benchmark.hmm import start_from
+from fastmotion.benchmark.mixture import start_near
 from fastmotion.datasets import TrueMixture, make_gaussian_mixture, make_hmm
 from fastmotion.mixture import GaussianMixture
 

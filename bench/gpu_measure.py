@@ -11,7 +11,7 @@ from typing import Any
 import fastmotion
 from bench.gpu_cases import OURS_GPU, GpuCase, Site, is_on_cpu, library_of
 from bench.gpu_ceilings import CopyBandwidth, MatrixRate
-from bench.threads import equal_threads
+from fastmotion.benchmark import equal_threads
 
 # Threads of everything that runs on the CPU.
 N_THREADS = 2

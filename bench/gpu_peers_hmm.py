@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.gpu_libraries import Array, Library
-from bench.peers_hmm import Parameters
+from fastmotion.benchmark.hmm import Parameters
 
 _COVARS_PRIOR = 1e-2
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from bench.gpu_cases import COPY, OURS_CPU, OURS_GPU
 from bench.gpu_measure import N_THREADS
-from bench.report import Goal, markdown_table, report_goals
+from bench.report import Goal, report_goals
+from fastmotion.benchmark import markdown_table
 
 LEAST_SHARE, LEAST_SPEED_UP = 0.6, 20.0
 

@@ -10,11 +10,8 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 import fastmotion
-
-Estimate = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from fastmotion.benchmark.flow import Estimate, opencv_dis, scikit_image_flow
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,6 @@ def _preset(estimator: str, name: str) -> Callable[[], Estimate]:
     return build
 
 
-def _dis(preset: str, finest_scale: int | None = None) -> Callable[[], Estimate]:
-    def build() -> Estimate:
-        cv2 = importlib.import_module("cv2")
-        solver = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset}"))
-        if finest_scale is not None:
-            solver.setFinestScale(finest_scale)
-        return lambda frame0, frame1: solver.calc(frame0, frame1, None)
-
-    return build
-
-
 def _farneback(levels: int, window: int, sigma: float, flag: str | None) -> Callable[[], Estimate]:
     def build() -> Estimate:
         cv2 = importlib.import_module("cv2")
@@ -65,20 +51,6 @@ def _deepflow() -> Estimate:
         raise ImportError("DeepFlow needs opencv-contrib-python-headless, not plain OpenCV")
     solver = cv2.optflow.createOptFlow_DeepFlow()
     return lambda frame0, frame1: solver.calc(frame0, frame1, None)
-
-
-def _scikit_image(function: str, **options: bool) -> Callable[[], Estimate]:
-    def build() -> Estimate:
-        solve = getattr(importlib.import_module("skimage.registration"), function)
-
-        # scikit-image gives rows first, each component a plane.
-        def estimate(frame0: np.ndarray, frame1: np.ndarray) -> np.ndarray:
-            rows, columns = solve(frame0, frame1, **options)
-            return np.stack([columns, rows], axis=-1)
-
-        return estimate
-
-    return build
 
 
 DIS_ULTRAFAST = "DIS ultrafast"
@@ -100,15 +72,15 @@ _ALL = (
     Method(HS_DEFAULT, "fastmotion", _preset("HornSchunck", "default")),
     Method(HS_BEST, "fastmotion", _preset("HornSchunck", "best")),
     Method(LK_DEFAULT, "fastmotion", _preset("LucasKanade", "default")),
-    Method(DIS_ULTRAFAST, "OpenCV", _dis("ULTRAFAST")),
-    Method(DIS_FAST, "OpenCV", _dis("FAST")),
-    Method(DIS_MEDIUM, "OpenCV", _dis("MEDIUM")),
-    Method(DIS_FINEST, "OpenCV", _dis("MEDIUM", finest_scale=0)),
+    Method(DIS_ULTRAFAST, "OpenCV", opencv_dis("ULTRAFAST")),
+    Method(DIS_FAST, "OpenCV", opencv_dis("FAST")),
+    Method(DIS_MEDIUM, "OpenCV", opencv_dis("MEDIUM")),
+    Method(DIS_FINEST, "OpenCV", opencv_dis("MEDIUM", finest_scale=0)),
     # The settings of OpenCV's tutorial, and the best found on the Middlebury pairs.
     Method("Farneback tutorial", "OpenCV", _farneback(3, 15, 1.2, None)),
     Method("Farneback best", "OpenCV", _farneback(5, 33, 0.9, "OPTFLOW_FARNEBACK_GAUSSIAN")),
     Method(DEEPFLOW, "OpenCV", _deepflow),
-    Method(ILK, "scikit-image", _scikit_image("optical_flow_ilk")),
+    Method(ILK, "scikit-image", scikit_image_flow("optical_flow_ilk")),
 )
 METHODS = {method.name: method for method in _ALL}
 
@@ -119,8 +91,8 @@ ACCURACY_ONLY = {
         Method(
             "Lucas-Kanade (ILK), best",
             "scikit-image",
-            _scikit_image("optical_flow_ilk", gaussian=True, prefilter=True),
+            scikit_image_flow("optical_flow_ilk", gaussian=True, prefilter=True),
         ),
-        Method(TV_L1, "scikit-image", _scikit_image("optical_flow_tvl1")),
+        Method(TV_L1, "scikit-image", scikit_image_flow("optical_flow_tvl1")),
     )
 }

@@ -15,22 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastmotion.benchmark.epipolar import Estimate, Settings, opencv, poselib, single_matrix
+
 # scikit-image would need minutes for the trials that others make in a second.
 _MOST_SKIMAGE_TRIALS = 1000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What every method is told."""
-
-    threshold: float | str
-    """Pixels; ours also takes "auto"."""
-    max_trials: int = 100_000
-    confidence: float = 0.9999
-    seed: int = 0
-
-
-Estimate = Callable[[np.ndarray, np.ndarray | None, Settings], np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -45,48 +33,6 @@ class Method:
     """Takes about a second where others take milliseconds: it is tried on fewer pairs."""
 
 
-def _opencv(mode: str) -> Callable[[], Estimate]:
-    """With a seed of its own: none that a caller sets reaches it."""
-
-    def build() -> Estimate:
-        cv2 = importlib.import_module("cv2")
-        flag = getattr(cv2, mode)
-
-        def estimate(matches: np.ndarray, _: object, settings: Settings) -> np.ndarray | None:
-            F, _ = cv2.findFundamentalMat(
-                matches[:, :2],
-                matches[:, 2:],
-                flag,
-                settings.threshold,
-                settings.confidence,
-                settings.max_trials,
-            )
-            return _single(F)
-
-        return estimate
-
-    return build
-
-
-def _poselib(progressive: bool) -> Callable[[], Estimate]:
-    def build() -> Estimate:
-        poselib = importlib.import_module("poselib")
-
-        def estimate(matches: np.ndarray, _: object, settings: Settings) -> np.ndarray | None:
-            options = {
-                "max_epipolar_error": settings.threshold,
-                "max_iterations": settings.max_trials,
-                "success_prob": settings.confidence,
-                "seed": settings.seed,
-                "progressive_sampling": progressive,
-            }
-            return _single(poselib.estimate_fundamental(matches[:, :2], matches[:, 2:], options)[0])
-
-        return estimate
-
-    return build
-
-
 def _degensac() -> Estimate:
     pydegensac = importlib.import_module("pydegensac")
 
@@ -99,7 +45,7 @@ def _degensac() -> Estimate:
             settings.max_trials,
             seed=settings.seed,
         )
-        return _single(F)
+        return single_matrix(F)
 
     return estimate
 
@@ -118,7 +64,7 @@ def _scikit_image() -> Estimate:
             stop_probability=settings.confidence,
             rng=settings.seed,
         )
-        return _single(getattr(model, "params", None))
+        return single_matrix(getattr(model, "params", None))
 
     return estimate
 
@@ -141,14 +87,6 @@ def _best_first(build: Callable[[], Estimate]) -> Callable[[], Estimate]:
     return build_sorted
 
 
-def _single(F: np.ndarray | None) -> np.ndarray | None:
-    """Return F, the first of a stack of them, or None for what is no estimate."""
-    if F is None or np.shape(F)[0] < 3:
-        return None
-    F = np.asarray(F, dtype=float)[:3]
-    return F if np.isfinite(F).all() and F.any() else None
-
-
 RANSAC, MAGSAC, EIGHT_POINT, ACCURATE, PARALLEL, PROSAC = (
     "FM_RANSAC",
     "USAC_MAGSAC",
@@ -167,14 +105,14 @@ POSELIB, POSELIB_PROSAC, DEGENSAC, SKIMAGE = (
 METHODS = {
     method.name: method
     for method in (
-        Method(RANSAC, _opencv(RANSAC), is_slow=True),
-        Method(MAGSAC, _opencv(MAGSAC)),
-        Method(EIGHT_POINT, _opencv(EIGHT_POINT)),
-        Method(ACCURATE, _opencv(ACCURATE)),
-        Method(PARALLEL, _opencv(PARALLEL)),
-        Method(PROSAC, _best_first(_opencv(PROSAC)), True),
-        Method(POSELIB, _poselib(progressive=False), is_slow=True),
-        Method(POSELIB_PROSAC, _best_first(_poselib(progressive=True)), True, is_slow=True),
+        Method(RANSAC, opencv(RANSAC), is_slow=True),
+        Method(MAGSAC, opencv(MAGSAC)),
+        Method(EIGHT_POINT, opencv(EIGHT_POINT)),
+        Method(ACCURATE, opencv(ACCURATE)),
+        Method(PARALLEL, opencv(PARALLEL)),
+        Method(PROSAC, _best_first(opencv(PROSAC)), True),
+        Method(POSELIB, poselib(progressive=False), is_slow=True),
+        Method(POSELIB_PROSAC, _best_first(poselib(progressive=True)), True, is_slow=True),
         Method(DEGENSAC, _degensac),
         Method(SKIMAGE, _scikit_image, is_slow=True),
     )
@@ -183,8 +121,8 @@ METHODS = {
 
 def most_likely(matches: np.ndarray, start: np.ndarray) -> np.ndarray:
     """The F that is most likely where all matches are right, by poselib from a start near it."""
-    poselib = importlib.import_module("poselib")
-    F, _ = poselib.refine_fundamental(
+    library = importlib.import_module("poselib")
+    F, _ = library.refine_fundamental(
         matches[:, :2], matches[:, 2:], start, {"loss_type": "TRIVIAL"}
     )
     return F

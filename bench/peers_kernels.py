@@ -6,35 +6,20 @@ import importlib
 from collections.abc import Callable
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import correlate1d
 from scipy.signal import savgol_filter
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression
+
+from fastmotion.benchmark.trajectory import correlate, fit_lagged, least_squares, ridge
 
 # --- Fitting: from series of shape (..., n_frames, n_channels) to one kernel, oldest frame first
-
-
-def lagged_matrix(series: np.ndarray, n_taps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every window of `n_taps` frames and the frame after it, of all channels together."""
-    windows = sliding_window_view(series, n_taps + 1, axis=-2)
-    A = np.ascontiguousarray(windows[..., :-1]).reshape(-1, n_taps)
-    return A, np.ascontiguousarray(windows[..., -1]).ravel()
 
 
 def lagged_matrix_bytes(series: np.ndarray, n_taps: int) -> int:
     return series.size // series.shape[-2] * (series.shape[-2] - n_taps) * n_taps * series.itemsize
 
 
-def _lstsq(A: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.linalg.lstsq(A, b, rcond=None)[0]
-
-
 def _linear_regression(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     return LinearRegression(fit_intercept=False).fit(A, b).coef_
-
-
-def _ridge(A: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return Ridge(alpha=1e-10, fit_intercept=False).fit(A, b).coef_
 
 
 def _normal_equations(A: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -48,27 +33,23 @@ LSTSQ, LINEAR_REGRESSION, RIDGE, BLAS = (
     "normal equations (BLAS)",
 )
 _SOLVERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    LSTSQ: _lstsq,
+    LSTSQ: least_squares,
     LINEAR_REGRESSION: _linear_regression,
-    RIDGE: _ridge,
+    RIDGE: ridge,
     BLAS: _normal_equations,
 }
 FITS = tuple(_SOLVERS)
 
 
 def fit(name: str, series: np.ndarray, n_taps: int) -> np.ndarray:
-    """Making the lagged matrix is part of the time: there is no fit without it."""
-    return _SOLVERS[name](*lagged_matrix(series, n_taps))
+    """Making the lagged matrix is part of the time."""
+    return fit_lagged(_SOLVERS[name], series, n_taps)
 
 
 # --- Applying: one kernel to float32 of shape (n_sequences, n_frames, n_channels)
 
 Call = Callable[[], np.ndarray]
 CORRELATE, SAVGOL, TORCH = "correlate1d", "savgol_filter", "torch conv1d"
-
-
-def _correlate(X: np.ndarray, weights: np.ndarray) -> Call:
-    return lambda: correlate1d(X, weights, axis=1, origin=(len(weights) - 1) // 2)
 
 
 def _savgol(X: np.ndarray, weights: np.ndarray) -> Call:
@@ -92,7 +73,7 @@ def _torch(X: np.ndarray, weights: np.ndarray) -> Call:
 
 
 _FILTERS: dict[str, Callable[[np.ndarray, np.ndarray], Call]] = {
-    CORRELATE: _correlate,
+    CORRELATE: correlate,
     SAVGOL: _savgol,
     TORCH: _torch,
 }

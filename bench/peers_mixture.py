@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
+from fastmotion.benchmark.mixture import Start, fit_from, no_convergence_warning
 from fastmotion.datasets import TrueMixture
 
 SKLEARN, DAAL = "scikit-learn", "oneDAL"
@@ -25,48 +22,6 @@ _LEAST_WEIGHT = 0.01
 
 # scikit-learn's defaults, for oneDAL.
 _MAX_ITER, _TOL = 100, 1e-3
-
-
-@dataclass(frozen=True)
-class Start:
-    """Parameters that iterations begin with: all components have the same axes and weight."""
-
-    means: np.ndarray
-    variances: np.ndarray
-    """Of shape (n_features,)."""
-
-    @property
-    def n_components(self) -> int:
-        return len(self.means)
-
-    @property
-    def weights(self) -> np.ndarray:
-        return np.full(self.n_components, 1 / self.n_components, self.means.dtype)
-
-    def astype(self, dtype: type) -> Start:
-        return Start(self.means.astype(dtype), self.variances.astype(dtype))
-
-    def covariances(self, covariance_type: str) -> np.ndarray:
-        """In the shape that scikit-learn gives covariances of this type."""
-        if covariance_type == "spherical":
-            return np.full(self.n_components, self.variances.mean(), self.variances.dtype)
-        if covariance_type == "diag":
-            return np.tile(self.variances, (self.n_components, 1))
-        matrix = np.diag(self.variances)
-        return matrix if covariance_type == "tied" else np.tile(matrix, (self.n_components, 1, 1))
-
-    def precisions(self, covariance_type: str) -> np.ndarray:
-        if covariance_type == "spherical":
-            return 1 / self.covariances(covariance_type)
-        return Start(self.means, 1 / self.variances).covariances(covariance_type)
-
-
-@contextmanager
-def no_convergence_warning() -> Iterator[None]:
-    """A given number of iterations ends as it should."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def full_covariances(model: Any) -> np.ndarray:
@@ -91,25 +46,6 @@ def density(model: Any) -> TrueMixture:
 
 
 # --- A given number of iterations from a given start
-
-
-def fit_from(
-    estimator: Callable[..., Any], X: np.ndarray, start: Start, covariance_type: str, n_iter: int
-) -> Any:
-    """Fit scikit-learn's class, or one of the same interface."""
-    with no_convergence_warning():
-        model = estimator(
-            start.n_components,
-            covariance_type=covariance_type,
-            tol=0.0,
-            max_iter=n_iter,
-            weights_init=start.weights,
-            means_init=start.means,
-            precisions_init=start.precisions(covariance_type),
-        ).fit(X)
-    if model.n_iter_ != n_iter:
-        raise RuntimeError(f"{estimator} stopped after {model.n_iter_} of {n_iter} iterations")
-    return model
 
 
 def iterate(*arguments: Any) -> TrueMixture:

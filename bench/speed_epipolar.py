@@ -19,11 +19,11 @@ import numba
 
 from bench.cases_epipolar import METHODS, OURS, OURS_PROSAC, RobustFits
 from bench.peers_epipolar import EIGHT_POINT, MAGSAC, PARALLEL
-from bench.report import Goal, describe_machine, markdown_table, report_goals, save_results
-from bench.threads import equal_threads
-from bench.timing import run_fresh, time_checked
+from bench.report import Goal, choose, describe_machine, report_goals, save_results
+from bench.timing import run_fresh
+from fastmotion.benchmark import equal_threads, markdown_table, time_checked
 
-CASES = [
+_CASES = [
     RobustFits(1000, 0.8),
     RobustFits(1000, 0.5),
     RobustFits(10_000, 0.5, n_pairs=4),
@@ -33,9 +33,11 @@ CASES = [
     RobustFits(100_000, 0.5, n_pairs=2),
     RobustFits(1000, 0.5, n_pairs=100, in_batch=True),
 ]
+CASES = choose(_CASES, _CASES[:2])
 # Of the others those that use more threads, and in batches those that may be called from several.
 WITH_MORE_THREADS = (OURS, OURS_PROSAC, EIGHT_POINT, MAGSAC, PARALLEL)
 
+ROUNDS, BUDGET = choose((7, 1.5), (2, 0.3))
 # How many times as long as ours USAC_FM_8PTS should take.
 LEAST_RATIOS = {1: 1.0, 2: 1.5}
 MOST_COLD, MOST_WARM = 60.0, 2.0
@@ -126,9 +128,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="NAME")
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, most}), metavar="N")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--budget", type=float, default=1.5, help="seconds per method and case")
-    parser.add_argument("--save", action="store_true", help="write to bench/results")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds per method and case")
+    parser.add_argument("--save", action="store_true", help="keep the figures")
     return parser.parse_args()
 
 
@@ -154,7 +156,9 @@ def main() -> int:
         first = first_fits()
         found += start_goals(first)
     if arguments.save:
-        save_results("speed_epipolar", seconds=timings, pose_errors=errors, first_fits=first)
+        save_results(
+            "speed_epipolar", goals=found, seconds=timings, pose_errors=errors, first_fits=first
+        )
     return report_goals(found)
 
 

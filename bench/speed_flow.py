@@ -4,46 +4,38 @@
 
 Prints a table of medians and ratios in Markdown, the growth with the number of pixels, and the
 goals beside the figures; exits with 1 if a goal is missed. --save writes the figures to
-bench/results, and with FASTMOTION_DATA set a picture of error against time.
+bench/results.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import numba
 import numpy as np
 
 from bench import peers
-from bench.accuracy_flow import measure
-from bench.cases import (
-    FULL_HD,
-    MIDDLEBURY,
-    VGA,
-    check_result,
-    data_folder,
-    photograph_case,
-    recorded_cases,
-)
+from bench.cases import FULL_HD, VGA, check_result, photograph_case
 from bench.peers import METHODS, Method
 from bench.report import (
-    RESULTS,
     Goal,
+    choose,
     describe_machine,
-    markdown_table,
     report_goals,
     save_results,
 )
-from bench.threads import equal_threads
-from bench.timing import time_by_turns
+from bench.timing import peak_memory
+from fastmotion.benchmark import equal_threads, markdown_table, time_by_turns
 
-GROWTH_SHAPES = ((240, 320), (360, 480), VGA, (720, 960), (960, 1280))
+SMALL, LARGE = choose((VGA, FULL_HD), ((240, 320), VGA))
+GROWTH_SHAPES = choose(((240, 320), (360, 480), VGA, (720, 960), (960, 1280)), (SMALL, LARGE))
 
+ROUNDS, BUDGET = choose((9, 20.0), (2, 0.5))
 # Milliseconds at 640x480 on two cores.
 BOUNDS = {peers.HS_DEFAULT: 300.0, peers.HS_BEST: 1500.0, peers.LK_DEFAULT: 45.0}
 # Ours, a peer, and the most that our time may be of the peer's.
@@ -57,6 +49,16 @@ RATIO_BOUNDS = (
 )
 # 1920x1080 has 6.75 times the pixels of 640x480.
 MOST_GROWTH = 6.75
+MOST_BYTES_PER_PIXEL = 40
+
+MEMORY_SETUP = """
+from bench.cases import photograph_case
+from fastmotion.flow import {estimator}
+
+estimator = {estimator}()
+small, case = photograph_case({small}), photograph_case({large})
+estimator.estimate(small.frame0, small.frame1)
+"""
 
 Seconds = Mapping[str, float]
 
@@ -127,41 +129,11 @@ def goals(small: Seconds, large: Seconds) -> list[Goal]:
     return times + ratios + growth
 
 
-def error_against_time(
-    seconds: Seconds, errors: Mapping[str, float], run: str, path: os.PathLike
-) -> None:
-    """Draw one marker per method."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots()
-    for library, marker in (("fastmotion", "o"), ("OpenCV", "s"), ("scikit-image", "^")):
-        names = [name for name in errors if METHODS[name].library == library]
-        points = [(1e3 * seconds[name], errors[name]) for name in names]
-        axes.plot(*zip(*points), marker, label=library, markersize=8)
-        for name, point in zip(names, points):
-            axes.annotate(name, point, xytext=(6, 4), textcoords="offset points", fontsize=8)
-    axes.set(
-        xscale="log",
-        xlabel=f"time at {run} (ms)",
-        ylabel="mean end-point error, four Middlebury pairs (px)",
-        ylim=(0, None),
-    )
-    axes.margins(x=0.2)  # room for the names
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
-
-
-def save(runs: Mapping[str, Seconds], drawn: str, methods: Sequence[Method]) -> None:
-    """Write bench/results/speed_flow.json and, where the pairs are at hand, the picture."""
-    save_results("speed_flow", median_seconds=runs)
-    if data_folder() is None:
-        print("no picture of error against time: FASTMOTION_DATA is not set", file=sys.stderr)
-        return
-    cases = list(recorded_cases(MIDDLEBURY))
-    errors = {method.name: measure(method, cases).mean_endpoint for method in methods}
-    error_against_time(runs[drawn], errors, drawn, RESULTS / "flow_error_time.png")
+def memory_per_pixel(estimator: str) -> float:
+    """Peak memory of one field beyond input and output, bytes per pixel."""
+    setup = MEMORY_SETUP.format(estimator=estimator, small=SMALL, large=LARGE)
+    most = max(peak_memory(setup, "estimator.estimate(case.frame0, case.frame1)").values())
+    return most / (LARGE[0] * LARGE[1]) - 2 * np.float32().nbytes
 
 
 def _arguments() -> argparse.Namespace:
@@ -171,9 +143,9 @@ def _arguments() -> argparse.Namespace:
         "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME"
     )
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, most}), metavar="N")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds per method and size")
-    parser.add_argument("--save", action="store_true", help="write to bench/results")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds per method and size")
+    parser.add_argument("--save", action="store_true", help="keep the figures")
     return parser.parse_args()
 
 
@@ -185,20 +157,30 @@ def main() -> int:
 
     runs = {
         label(shape, count): time_methods(methods, shape, threads=count, **options)
-        for shape in (VGA, FULL_HD)
+        for shape in (SMALL, LARGE)
         for count in arguments.threads
     }
-    small, large = runs[label(VGA, threads)], runs[label(FULL_HD, threads)]
+    small, large = runs[label(SMALL, threads)], runs[label(LARGE, threads)]
     print(describe_machine(), end="\n\n")
-    print(speed_table(runs, label(VGA, threads)), end="\n\n")
+    print(speed_table(runs, label(SMALL, threads)), end="\n\n")
 
+    found = goals(small, large)
+    results: dict[str, Any] = {"median_seconds": runs}
     ours = [method for method in methods if method.is_ours]
     if ours:
         growth = {s: time_methods(ours, s, threads=threads, **options) for s in GROWTH_SHAPES}
         print(growth_table(growth), end="\n\n")
+        results["growth_seconds"] = {label(s, threads): growth[s] for s in growth}
+    if sys.platform == "linux":  # the high-water mark is read from /proc
+        memory = {name: memory_per_pixel(name) for name in ("HornSchunck", "LucasKanade")}
+        results["memory_bytes_per_pixel"] = memory
+        found += [
+            Goal(f"memory of {name} beyond its pair and flow", figure, MOST_BYTES_PER_PIXEL, "B/px")
+            for name, figure in memory.items()
+        ]
     if arguments.save:
-        save(runs, label(VGA, threads), methods)
-    return report_goals(goals(small, large))
+        save_results("speed_flow", goals=found, **results)
+    return report_goals(found)
 
 
 if __name__ == "__main__":

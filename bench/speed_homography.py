@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.report import Goal, describe_machine, markdown_table, report_goals, save_results
-from bench.threads import equal_threads
-from bench.timing import time_checked
+from bench.report import Goal, choose, describe_machine, report_goals, save_results
+from fastmotion.benchmark import equal_threads, markdown_table, time_checked
 from fastmotion.epipolar import Homography, transform_points
 
 THRESHOLD, MAX_TRIALS, CONFIDENCE = 3.0, 100_000, 0.9999
@@ -33,6 +32,7 @@ OURS, OURS_AUTO, RANSAC, MAGSAC = "fastmotion", "fastmotion, auto", "cv2.RANSAC"
 # Errors of fewer pairs are told apart by chance.
 _MOST_ERROR_RATIO, _USEFUL = 1.05, 5.0
 
+ROUNDS, BUDGET = choose((9, 3.0), (2, 0.3))
 Estimate = Callable[[np.ndarray], np.ndarray | None]
 
 
@@ -59,13 +59,15 @@ class PlanarFits:
         return matches
 
 
-CASES = [
+_CASES = [
     PlanarFits(200, 0.8),
     PlanarFits(1000, 0.5),
     PlanarFits(1000, 0.2),
     PlanarFits(10_000, 0.5, n_pairs=8),
     PlanarFits(100_000, 0.5, n_pairs=3),
 ]
+
+CASES = choose(_CASES, _CASES[:2])
 
 
 def _ours(threshold: float | str) -> Callable[[], Estimate]:
@@ -198,9 +200,11 @@ def goals(seconds: dict[str, dict[str, float]], errors: dict[str, dict[str, floa
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--budget", type=float, default=3.0, help="seconds of each method and case")
-    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET, help="seconds of each method and case"
+    )
+    parser.add_argument("--save", action="store_true", help="keep the figures")
     arguments = parser.parse_args()
     print(describe_machine(), end="\n\n")
     seconds: dict[str, dict[str, float]] = {}
@@ -211,9 +215,10 @@ def main() -> int:
             seconds[str(case)], errors[str(case)] = time_case(case, **options)
     print(table("ms per pair, one thread", seconds, 1e3), end="\n\n")
     print(table("error of the corners (px)", errors), end="\n\n")
+    found = goals(seconds, errors)
     if arguments.save:
-        save_results("speed_homography", seconds=seconds, errors=errors)
-    return report_goals(goals(seconds, errors))
+        save_results("speed_homography", goals=found, seconds=seconds, errors=errors)
+    return report_goals(found)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,19 @@ from typing import Any
 
 import numba
 
-from bench import peers_hmm, peers_mixture
+from bench import peers_mixture
 from bench.cases_hmm import BaumWelch, Viterbi
 from bench.cases_mixture import OURS, Iterations, WholeFit
-from bench.report import Goal, describe_machine, markdown_table, report_goals, save_results
-from bench.threads import equal_threads
-from bench.timing import peak_memory, time_checked
+from bench.report import Goal, choose, describe_machine, report_goals, save_results
+from bench.timing import peak_memory
+from fastmotion.benchmark import equal_threads, markdown_table, time_checked
+from fastmotion.benchmark import hmm as peers_hmm
 
 SKLEARN, DAAL = peers_mixture.SKLEARN, peers_mixture.DAAL
 SCALING, LOG = peers_hmm.SCALING, peers_hmm.LOG
 Seconds = Mapping[str, float]
 
-ITERATIONS = [
+_ITERATIONS = [
     Iterations(100_000, 2, 16),
     Iterations(100_000, 8, 16),
     Iterations(100_000, 32, 16),
@@ -44,14 +45,19 @@ ITERATIONS = [
     Iterations(100_000, 32, 16, "tied"),
     Iterations(100_000, 32, 16, "spherical"),
 ]
-FITS = [
+ITERATIONS = choose(_ITERATIONS, [Iterations(20_000, 8, 16), Iterations(20_000, 8, 16, "diag")])
+# One shape with ever more samples.
+GROWTH = [Iterations(n, 8, 16) for n in choose((1000, 10_000, 100_000, 1_000_000), (1000, 10_000))]
+_FITS = [
     WholeFit(20_000, 2, 16),
     WholeFit(20_000, 8, 16),
     WholeFit(20_000, 8, 16, "diag"),
     WholeFit(20_000, 32, 16),
     WholeFit(10_000, 64, 16),
 ]
-STATES = (4, 16, 64)
+FITS = choose(_FITS, _FITS[:1])
+STATES = choose((4, 16, 64), (4, 16))
+ROUNDS, BUDGET = choose((7, 1.0), (2, 0.3))
 # Rounds after the first, which is not counted, that every method gets, however slow it is.
 LEAST_ROUNDS = 2
 # Iterations of the fits whose difference counts.
@@ -181,7 +187,7 @@ class Timings:
     hmm: dict[str, Seconds] = field(default_factory=dict)
 
     def measure_iterations(self, **options: float) -> None:
-        for case in ITERATIONS:
+        for case in dict.fromkeys([*ITERATIONS, *GROWTH]):
             self.iterations[str(case)] = time_iterations(
                 case, case.methods, MIXTURE_ITERATIONS, **options
             )
@@ -308,9 +314,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="NAME")
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, most}), metavar="N")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--budget", type=float, default=1.0, help="seconds per method and case")
-    parser.add_argument("--save", action="store_true", help="write to bench/results")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds per method and case")
+    parser.add_argument("--save", action="store_true", help="keep the figures")
     return parser.parse_args()
 
 
@@ -329,7 +335,7 @@ def main() -> int:
         alone = time_alone(**options)
         found += speed_up_goals(alone)
         if arguments.save:
-            save_results("scaling_mixture", seconds=alone)
+            save_results("scaling_mixture", goals=found, seconds=alone)
     if arguments.parts == ["scaling"]:
         return report_goals(found)
     measured = [Timings(threads) for threads in sorted(arguments.threads)]
@@ -348,7 +354,7 @@ def main() -> int:
         text = "memory of a fit beyond its samples (1e6, 8, K = 16)"
         found.append(Goal(text, results["memory_megabytes"], MOST_MEGABYTES, "MB"))
     if arguments.save:
-        save_results("speed_mixture", **results)
+        save_results("speed_mixture", goals=found, **results)
     return report_goals(found)
 
 

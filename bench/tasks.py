@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from bench.report import Goal, markdown_table, report_goals, save_results
+from bench.report import Goal, report_goals, save_results
+from fastmotion.benchmark import markdown_table
 
 Figures = dict[str, dict[str, float]]
 
@@ -29,7 +30,7 @@ def read_arguments(name: str, description: str, tasks: Tasks) -> argparse.Namesp
     """The arguments of a script: ``tasks`` and ``save``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--tasks", nargs="+", choices=tasks, default=list(tasks), metavar="NAME")
-    parser.add_argument("--save", action="store_true", help=f"write bench/results/{name}.json")
+    parser.add_argument("--save", action="store_true", help=f"keep the figures in {name}.json")
     return parser.parse_args()
 
 
@@ -40,16 +41,17 @@ def run_tasks(name: str, tasks: Tasks, names: Iterable[str], form: str, save: bo
         start = time.perf_counter()
         results[task] = tasks[task]()
         print(f"{task}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
-        print(_table(results[task], form), end="\n\n")
+        print(figures_table(results[task].title, results[task].figures, form), end="\n\n")
     if save:
         save_results(name, **{task: asdict(result) for task, result in results.items()})
     return report_goals([goal for result in results.values() for goal in result.goals])
 
 
-def _table(result: Result, form: str) -> str:
-    settings = list(next(iter(result.figures.values())))
+def figures_table(title: str, figures: Figures, form: str) -> str:
+    """A row for each method; not all need have the same settings."""
+    settings = list(dict.fromkeys(key for row in figures.values() for key in row))
     rows = (
-        [method, *(f"{by_setting[setting]:{form}}" for setting in settings)]
-        for method, by_setting in result.figures.items()
+        [method, *(f"{row[key]:{form}}" if key in row else "–" for key in settings)]
+        for method, row in figures.items()
     )
-    return markdown_table([result.title, *settings], rows)
+    return markdown_table([title, *settings], rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.cases_hmm import BaumWelch, Viterbi
-from bench.peers_hmm import LOG, OURS, SCALING
+from fastmotion.benchmark.hmm import LOG, OURS, SCALING
 
 N_ITERATIONS = 2
 METHODS = [OURS, SCALING, LOG]

@@ -30,7 +30,7 @@ from bench.cases_epipolar import (
     strecha_pairs,
 )
 from bench.peers_epipolar import Settings
-from bench.threads import equal_threads
+from fastmotion.benchmark import equal_threads
 
 # Pixels.
 GRID = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)

@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "features": {"core", "kernels", "em", "family", "features"},
     "video": {"core", "io", "family", "features", "video"},
     "display": {"core", "metrics", "family", "features", "display"},
+    "benchmark": {"core", "metrics", "datasets", "family", "features", "benchmark"},
     "cli": {
         *("core", "metrics", "io", "datasets", "family", "features", "video", "display"),
-        *("cli", "root"),
+        *("benchmark", "cli", "root"),
     },
     "root": {"core", "cli"},
 }

@@ -28,6 +28,7 @@ HELPS = [
     ["kernel", "apply"],
     ["epipolar"],
     ["demo"],
+    ["bench"],
     ["info"],
     ["warmup"],
 ]

@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager
 
 from threadpoolctl import threadpool_limits
 
-import fastmotion
+from fastmotion.core.config import config_context
+
+__all__ = ["OWN_POOLS", "equal_threads"]
 
 # Libraries with a thread pool that no common switch reaches: how each is asked and told.
 OWN_POOLS = {
@@ -22,7 +24,7 @@ OWN_POOLS = {
 def equal_threads(count: int, *libraries: str) -> Iterator[None]:
     """Limit ours, BLAS, OpenMP, and those of `libraries` (in OWN_POOLS) that are installed."""
     with ExitStack() as stack:
-        stack.enter_context(fastmotion.config_context(n_jobs=count))
+        stack.enter_context(config_context(n_jobs=count))
         stack.enter_context(threadpool_limits(count))
         for library in libraries:
             stack.enter_context(_own_pool(library, count))
