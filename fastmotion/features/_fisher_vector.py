@@ -14,7 +14,7 @@ from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
 from fastmotion.core.device import Device, is_cuda_array, resolve_device, thread_limit
-from fastmotion.core.interop import like
+from fastmotion.core.interop import as_device_array, like
 from fastmotion.core.memory import memory_of
 from fastmotion.core.parallel import thread_map
 from fastmotion.core.validation import (
@@ -347,21 +347,14 @@ class FisherVector(TransformerMixin, BaseEstimator):
     def _read_bags(self, X: Any, device: Device) -> list[Any]:
         """Return bags, of one dtype, where they lie; at least one."""
         if is_cuda_array(X):
-            as_table = X.reshape(-1, X.shape[-1]) if len(X.shape) == 3 else X
-            table = self._read_bag(as_table, device)
-            n = len(table) // len(X)
-            return [table[i : i + n] for i in range(0, len(table), max(n, 1))]
+            return self._read_bags_on_device(X, device)
         if not isinstance(X, (list, tuple)):
             X = check_array(
                 X, dtype=None, ensure_2d=False, allow_nd=True, ensure_min_features=0,
                 ensure_all_finite=False, input_name="X",
             )  # fmt: skip
-            if X.dtype != object and X.ndim != 3:
-                raise ValueError(
-                    f"X must have shape (n_bags, n_descriptors, n_features) or be a list of arrays "
-                    f"of shape (n_descriptors, n_features), got shape {X.shape}; for one bag pass "
-                    "bag[numpy.newaxis]"
-                )
+            if X.dtype != object:
+                _require_bags(X.shape)
         if len(X) == 0:
             raise ValueError("X must hold at least one bag, got none")
         bags = [self._read_bag(bag, device) for bag in X]
@@ -371,6 +364,15 @@ class FisherVector(TransformerMixin, BaseEstimator):
         if len({bag.dtype for bag in bags}) > 1:
             bags = [as_float64(bag) for bag in bags]
         return bags
+
+    def _read_bags_on_device(self, X: Any, device: Device) -> list[Any]:
+        if device.kind == "cpu":
+            as_real_array(X, "X")  # an error that tells what to do
+        X = as_device_array(X, device)
+        shape = tuple(X.shape)
+        _require_bags(shape)
+        rows = self._read_bag(X.reshape(shape[0] * shape[1], shape[2]), device)
+        return [rows[k * shape[1] : (k + 1) * shape[1]] for k in range(shape[0])]
 
     def _read_bag(self, bag: Any, device: Device) -> Any:
         """Return the descriptors of a bag, checked."""
@@ -426,6 +428,16 @@ class FisherVector(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _require_bags(shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless a shape is that of bags of descriptors."""
+    if len(shape) != 3 or shape[0] < 1:
+        raise ValueError(
+            f"X must have shape (n_bags, n_descriptors, n_features), with at least one bag, or be "
+            f"a list of arrays of shape (n_descriptors, n_features), got shape {shape}; for one "
+            "bag pass bag[numpy.newaxis]"
+        )
 
 
 def _first(X: Any) -> Any:

@@ -44,7 +44,7 @@ _MOST_PIXELS = 1e9
 _MOST_PAIRS = 32
 
 # Multiplications that a vote for one bin takes, about.
-_WORK_PER_VOTE = 4
+_WORK_PER_VOTE = 5
 
 _ADVICE = "pass fewer or shorter clips at a time"
 
