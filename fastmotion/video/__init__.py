@@ -8,6 +8,7 @@ from fastmotion.video.camera import (
     homography_flow,
 )
 from fastmotion.video.streaming import ClipResult, stream
+from fastmotion.video.table import motion_table
 
 __all__ = [
     "CameraCompensation",
@@ -16,5 +17,6 @@ __all__ = [
     "CompensatedFlow",
     "camera_motion",
     "homography_flow",
+    "motion_table",
     "stream",
 ]

@@ -326,7 +326,9 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         0.0
         """
         _shape_of_clips(X)
-        return self.estimate(X).flow
+        found = self._compensate(X)
+        _warn_of_unknown(found, stacklevel=4)  # beyond what scikit-learn wraps around transform
+        return found.flow
 
     def estimate(self, flow: ArrayLike) -> CompensatedFlow:
         """Return flow without the motion of the camera, and the homographies that describe it.
@@ -360,6 +362,12 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         >>> camera_motion(H, (48, 64)).translation.round(3), float(share)
         (array([1.5, 1.5]), 1.0)
         """
+        found = self._compensate(flow)
+        _warn_of_unknown(found, stacklevel=3)
+        return found
+
+    def _compensate(self, flow: ArrayLike) -> CompensatedFlow:
+        """Do as `estimate`, without a warning."""
         self._validate_params()
         device = resolve_device(self.device, flow)
         fields = as_real_array(to_host(flow) if is_cuda_array(flow) else flow, "flow")
@@ -399,15 +407,6 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
             share = fit.n_inliers_ / len(matches[k])
             if share >= self.min_inlier_share:
                 matrices[k], shares[k] = fit.H_, share
-        unknown = np.flatnonzero(np.isnan(shares))
-        if unknown.size:
-            warnings.warn(
-                f"too few vectors of pairs {unknown.tolist()} obey one homography: their flow is "
-                "left as it is. Raise residual_threshold if the flow is noisy, or lower "
-                "min_inlier_share",
-                DegenerateMatchesWarning,
-                stacklevel=3,
-            )
         return matrices, shares
 
     def __sklearn_tags__(self) -> Any:
@@ -418,6 +417,18 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _warn_of_unknown(found: CompensatedFlow, stacklevel: int) -> None:
+    """Tell of pairs without a homography, by their number from the first clip's first one on."""
+    unknown = np.flatnonzero(np.isnan(found.inlier_share))
+    if unknown.size:
+        warnings.warn(
+            f"too few vectors of pairs {unknown.tolist()} obey one homography: their flow is left "
+            "as it is. Raise residual_threshold if the flow is noisy, or lower min_inlier_share",
+            DegenerateMatchesWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _shape_of_clips(X: Any) -> tuple[int, ...]:

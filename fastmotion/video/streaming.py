@@ -54,6 +54,8 @@ class ClipResult:
     time : float or None
         Of the first frame, in seconds from the source's first: ``start`` divided by the frame rate.
         None where the source tells no frame rate.
+    fps : float or None
+        Frames per second; None where the source does not tell.
     pixel_size : float
         Pixels of the source that one pixel of the estimator's frames spans: 1.0 unless the frames
         were reduced. Lengths in the output times this are pixels of the source.
@@ -64,6 +66,7 @@ class ClipResult:
     start: int
     n_frames: int
     time: float | None
+    fps: float | None
     pixel_size: float
     output: Any
 
@@ -238,6 +241,7 @@ def _results(
                 start=start,
                 n_frames=len(clip),
                 time=None if film.fps is None else start / film.fps,
+                fps=film.fps,
                 pixel_size=frames.pixel_size,
                 output=_only(output),
             )
