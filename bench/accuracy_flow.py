@@ -45,11 +45,15 @@ class Accuracy:
 
     @property
     def mean_endpoint(self) -> float:
-        return float(np.mean([self.endpoint[name] for name in MIDDLEBURY]))
+        return mean_endpoint(self.endpoint)
 
     @property
     def mean_angular(self) -> float:
         return float(np.mean([self.angular[name] for name in MIDDLEBURY]))
+
+
+def mean_endpoint(endpoint: Mapping[str, float]) -> float:
+    return float(np.mean([endpoint[name] for name in MIDDLEBURY]))
 
 
 def measure(method: Method, cases: Sequence[Case]) -> Accuracy:

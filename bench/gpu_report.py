@@ -120,21 +120,30 @@ def goals(records: Sequence[Record], rates: Mapping[str, float]) -> list[Goal]:
     return found
 
 
-def print_report(data: Mapping[str, Any]) -> int:
-    """Print everything and return the exit status."""
+def report_text(data: Mapping[str, Any]) -> str:
+    """The machine, the ceilings and a table for each family, in Markdown."""
     records = read_records(data)
     rates = best_rates(records)
-    print(describe_run(data), end="\n\n")
-    print(
+    parts = [
+        describe_run(data),
         f"Medians. What runs on the CPU has {N_THREADS} threads. GB/s and TFLOP/s are the "
         "necessary work, counted as below each table, by the time; data on the host are moved to "
         "the device and results back within that time. * see below the table.",
-        end="\n\n",
-    )
-    print(ceiling_table(records), end="\n\n")
-    for family in dict.fromkeys(r["family"] for r in records if "family" in r):
-        print(family_table(family, records, rates), end="\n\n")
-    return report_goals(goals(records, rates))
+        ceiling_table(records),
+    ]
+    families = dict.fromkeys(r["family"] for r in records if "family" in r)
+    return "\n\n".join([*parts, *(family_table(name, records, rates) for name in families)])
+
+
+def run_goals(data: Mapping[str, Any]) -> list[Goal]:
+    records = read_records(data)
+    return goals(records, best_rates(records))
+
+
+def print_report(data: Mapping[str, Any]) -> int:
+    """Print everything and return the exit status."""
+    print(report_text(data), end="\n\n")
+    return report_goals(run_goals(data))
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Speed of robust fundamental matrices, by turns in one process.
 
-    python -m bench.speed_epipolar [--parts NAME ...] [--rounds N] [--threads N ...] [--save]
+    python -m bench.speed_epipolar [--rounds N] [--threads N ...] [--save]
 
 Every method has the threshold at which it is most accurate, and the same most trials and
 confidence; poses are checked before anything is timed. Prints tables of medians in Markdown, then
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +19,6 @@ import numba
 from bench.cases_epipolar import METHODS, OURS, OURS_PROSAC, RobustFits
 from bench.peers_epipolar import EIGHT_POINT, MAGSAC, PARALLEL
 from bench.report import Goal, choose, describe_machine, report_goals, save_results
-from bench.timing import run_fresh
 from fastmotion.benchmark import equal_threads, markdown_table, time_checked
 
 _CASES = [
@@ -40,17 +38,6 @@ WITH_MORE_THREADS = (OURS, OURS_PROSAC, EIGHT_POINT, MAGSAC, PARALLEL)
 ROUNDS, BUDGET = choose((7, 1.5), (2, 0.3))
 # How many times as long as ours USAC_FM_8PTS should take.
 LEAST_RATIOS = {1: 1.0, 2: 1.5}
-MOST_COLD, MOST_WARM = 60.0, 2.0
-
-FIRST_FIT = """
-import json, time
-from fastmotion.datasets import make_two_view
-from fastmotion.epipolar import FundamentalMatrix
-matches = make_two_view(random_state=0).matches
-start = time.perf_counter()
-FundamentalMatrix(random_state=0).fit(matches)
-print(json.dumps({"seconds": time.perf_counter() - start}))
-"""
 
 Figures = dict[str, dict[str, float]]
 
@@ -78,12 +65,6 @@ def time_case(case: RobustFits, threads: int, **options: float) -> tuple[dict, d
     return {name: taken / case.n_pairs for name, taken in seconds.items()}, errors
 
 
-def first_fits() -> dict[str, float]:
-    """Seconds of the first fit of a process, with nothing compiled before, and with all of it."""
-    with tempfile.TemporaryDirectory() as cache:
-        return {kind: run_fresh(FIRST_FIT, cache)["seconds"] for kind in ("cold", "warm")}
-
-
 # --- Report
 
 
@@ -98,13 +79,6 @@ def goals(timings: Mapping[int, Figures]) -> list[Goal]:
         for threads, runs in timings.items()
         for case, seconds in runs.items()
         if threads in LEAST_RATIOS and EIGHT_POINT in seconds
-    ]
-
-
-def start_goals(first: Mapping[str, float]) -> list[Goal]:
-    return [
-        Goal("first fit of a process, nothing compiled", first["cold"], MOST_COLD, "s"),
-        Goal("first fit of a process, all compiled", first["warm"], MOST_WARM, "s"),
     ]
 
 
@@ -124,9 +98,7 @@ def _threads(count: int) -> str:
 
 def _arguments() -> argparse.Namespace:
     most = min(2, numba.config.NUMBA_NUM_THREADS)
-    parts = ["fits", "start"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="NAME")
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, most}), metavar="N")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds per method and case")
@@ -140,25 +112,17 @@ def main() -> int:
     options = {"rounds": arguments.rounds, "budget": arguments.budget}
     timings: dict[int, Figures] = {}
     errors: dict[int, Figures] = {}
-    first: dict[str, float] = {}
-    found: list[Goal] = []
-    if "fits" in arguments.parts:
-        for threads in sorted(arguments.threads):
-            timings[threads], errors[threads] = {}, {}
-            with equal_threads(threads, "cv2"):
-                for case in CASES:
-                    seconds, off = time_case(case, threads, **options)
-                    timings[threads][str(case)], errors[threads][str(case)] = seconds, off
-            print(table(f"ms per pair, {_threads(threads)}", timings[threads], 1e3), end="\n\n")
-            print(table("median pose error (degrees)", errors[threads]), end="\n\n")
-        found += goals(timings)
-    if "start" in arguments.parts:
-        first = first_fits()
-        found += start_goals(first)
+    for threads in sorted(arguments.threads):
+        timings[threads], errors[threads] = {}, {}
+        with equal_threads(threads, "cv2"):
+            for case in CASES:
+                seconds, off = time_case(case, threads, **options)
+                timings[threads][str(case)], errors[threads][str(case)] = seconds, off
+        print(table(f"ms per pair, {_threads(threads)}", timings[threads], 1e3), end="\n\n")
+        print(table("median pose error (degrees)", errors[threads]), end="\n\n")
+    found = goals(timings)
     if arguments.save:
-        save_results(
-            "speed_epipolar", goals=found, seconds=timings, pose_errors=errors, first_fits=first
-        )
+        save_results("speed_epipolar", goals=found, seconds=timings, pose_errors=errors)
     return report_goals(found)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def run_fresh(code: str, cache: Path | str | None = None) -> dict[str, Any]:
-    """Run Python code in a new process and return the JSON object that it prints.
+def run_fresh(code: str, cache: Path | str | None = None) -> Any:
+    """Run Python code in a new process and return what it prints, as JSON.
 
     `cache` is the folder of compiled code; None leaves the caller's.
     """

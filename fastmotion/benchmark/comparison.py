@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fastmotion.benchmark.jobs import OURS, Call, Comparison
@@ -14,7 +14,7 @@ from fastmotion.benchmark.timing import time_checked
 
 __all__ = ["FAMILIES", "Comparison", "Outcome", "compare", "outcome_table"]
 
-FAMILIES = ("flow", "trajectory", "mixture", "hmm", "epipolar")
+FAMILIES = ("flow", "trajectory", "mixture", "hmm", "epipolar", "features")
 
 _logger = logging.getLogger(__name__)
 
@@ -86,15 +86,18 @@ def compare(
     if unknown:
         raise ValueError(f"families must be of {list(FAMILIES)}, got {unknown}")
     for family in families:
-        module = importlib.import_module(f"fastmotion.benchmark.{family}")
         try:
-            comparisons: Sequence[Comparison] = module.comparisons(scale)
+            comparisons = _comparisons(family, scale)
         except ImportError as error:
             _logger.warning("%s is left out: %s", family, error)
             continue
         for comparison in comparisons:
             with equal_threads(n_jobs, *OWN_POOLS):
                 yield _time(comparison, rounds=rounds, budget=budget)
+
+
+def _comparisons(family: str, scale: float) -> list[Comparison]:
+    return importlib.import_module(f"fastmotion.benchmark.{family}").comparisons(scale)
 
 
 def _time(comparison: Comparison, *, rounds: int, budget: float) -> list[Outcome]:

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         "--family",
         nargs="+",
         metavar="NAME",
-        help="flow, trajectory, mixture, hmm or epipolar; several may be named (all)",
+        help="flow, trajectory, mixture, hmm, epipolar or features; several may be named (all)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file as well")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="number of threads (all)")
@@ -33,13 +33,12 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Time, print each job's rows when they are there, and leave the figures."""
-    import numba
-
     from fastmotion.benchmark import FAMILIES, compare, outcome_table
+    from fastmotion.core.device import thread_limit
     from fastmotion.core.info import get_versions
 
-    n_jobs = numba.get_num_threads() if args.n_jobs is None else args.n_jobs
-    versions = get_versions()
+    with thread_limit(args.n_jobs) as n_jobs:
+        versions = get_versions()
     for name in ("fastmotion", "numba", "platform", "CPU"):
         print(f"{name}: {versions[name]}")
     print(f"threads of each library: {n_jobs}\n")
