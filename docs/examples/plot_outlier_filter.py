@@ -43,8 +43,8 @@ print(f"{len(kept)} of {len(matches)} kept; degeneracy: {model.degeneracy_}")
 
 # %%
 # The measured flow tells where a point of the first picture lies in the second. A mistake that lies
-# on its line by chance passes: the filter looks across the line, never along it. Below, distances are
-# drawn from a hundredth of a pixel on; rows of a rectified pair often agree exactly.
+# on its line by chance passes: the filter looks across the line, never along it. Below, distances
+# are drawn from a hundredth of a pixel on; rows of a rectified pair often agree exactly.
 
 x, y = matches[:, :2].round().astype(int).T
 is_known = pair.mask[y, x]

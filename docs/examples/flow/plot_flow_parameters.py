@@ -31,8 +31,8 @@ pairs = {"clean": clean, "noise of 12 gray values": noisy}
 # ----------
 # ``alpha`` weighs the smoothness of the flow against the agreement of the frames. With little of it
 # the flow follows the noise. With too much it is washed out at motion borders, and in the end falls
-# short of the motion altogether. Between the two the valley is flat: from a tenth of the default
-# on, errors hardly change, and more than twice the default is too much here, where motion is large and has
+# short of the motion altogether. Between the two the valley is flat: from a tenth of the default on
+# errors hardly change. More than twice the default is too much here, where motion is large and has
 # borders.
 
 alphas = np.geomspace(0.02, 2.4, 9)
