@@ -5,19 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict, Unpack
 
-_DEFAULTS: dict[str, Any] = {"device": "auto", "n_jobs": None}
+
+class Settings(TypedDict, total=False):
+    """What `set_config` takes."""
+
+    device: str
+    n_jobs: int | None
+
+
+_DEFAULTS: Settings = {"device": "auto", "n_jobs": None}
 _local = threading.local()
 
 
-def _current() -> dict[str, Any]:
+def _current() -> Settings:
     if not hasattr(_local, "settings"):
-        _local.settings = dict(_DEFAULTS)
-    return _local.settings
+        _local.settings = _DEFAULTS.copy()
+    settings: Settings = _local.settings
+    return settings
 
 
-def get_config() -> dict[str, Any]:
+def get_config() -> Settings:
     """Return the settings of the calling thread.
 
     Returns
@@ -31,20 +40,22 @@ def get_config() -> dict[str, Any]:
     >>> fastmotion.get_config()
     {'device': 'auto', 'n_jobs': None}
     """
-    return dict(_current())
+    return _current().copy()
 
 
-def set_config(**settings: Any) -> None:
+def set_config(**settings: Unpack[Settings]) -> None:
     """Change settings of the calling thread; a thread started later begins with the defaults.
 
     Parameters
     ----------
-    device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
-        Where estimators compute whose own ``device`` is None. "auto" follows the input: arrays on
-        a CUDA device are worked on there, host arrays on the CPU.
-    n_jobs : int or None, default=None
-        Threads of one call where the estimator's own ``n_jobs`` is None. None takes the number
-        that Numba is set to.
+    **settings
+        What to change:
+
+        - ``device``, "auto" (at first), "cpu", "cuda" or "cuda:N": where estimators compute whose
+          own ``device`` is None. "auto" follows the input: arrays on a CUDA device are worked on
+          there, host arrays on the CPU.
+        - ``n_jobs``, int or None (at first): threads of one call where the estimator's own
+          ``n_jobs`` is None. None takes the number that Numba is set to.
 
     Raises
     ------
@@ -73,13 +84,18 @@ def set_config(**settings: Any) -> None:
 
 
 @contextmanager
-def config_context(**settings: Any) -> Iterator[None]:
+def config_context(**settings: Unpack[Settings]) -> Iterator[None]:
     """Change settings of the calling thread within a ``with`` block.
 
     Parameters
     ----------
     **settings
         As for `set_config`.
+
+    Yields
+    ------
+    None
+        The settings before come back at the end of the block, also after an error.
 
     Raises
     ------

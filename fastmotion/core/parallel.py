@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from fastmotion.core.config import config_context, get_config
+from fastmotion.core.config import Settings, config_context, get_config
 from fastmotion.core.device import thread_limit
 
 __all__ = ["map_merge", "thread_map"]
@@ -67,7 +67,7 @@ def map_merge(
     return functools.reduce(merge, parts, first)
 
 
-def _call_with_config(config: dict, func: Callable[[Item], Part], item: Item) -> Part:
+def _call_with_config(config: Settings, func: Callable[[Item], Part], item: Item) -> Part:
     # Settings belong to a thread: a worker must be told those of its caller.
     with config_context(**config):
         return func(item)

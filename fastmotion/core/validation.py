@@ -44,6 +44,7 @@ __all__ = [
     "require_finite_range",
     "require_flow_shape",
     "require_image_shape",
+    "require_no_text",
     "require_real",
     "validate_parameter_constraints",
 ]
@@ -130,6 +131,14 @@ class ArrayOutput:
         -------
         self
             This object.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.flow import LucasKanade
+        >>> estimator = LucasKanade().set_output(transform="pandas")
+        >>> estimator.transform(np.zeros((1, 2, 32, 32))).shape  # flow is no table
+        (1, 1, 32, 32, 2)
         """
         if transform is not None:
             # Where scikit-learn keeps, clones and looks up what its own method is given.
@@ -154,7 +163,7 @@ def as_real_array(x: ArrayLike, name: str) -> NDArray:
     Raises
     ------
     TypeError
-        ``x`` lies on a CUDA device, has masked values, or does not hold real numbers.
+        ``x`` lies on a CUDA device, has masked values, is sparse, or does not hold real numbers.
     ValueError
         ``x`` is a ragged list.
     """
@@ -164,6 +173,8 @@ def as_real_array(x: ArrayLike, name: str) -> NDArray:
         )
     if np.ma.is_masked(x):
         raise TypeError(f"{name} is a masked array with masked values; fill them first (.filled())")
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name} is sparse ({type(x).__name__}); make it dense first (.toarray())")
     try:
         array = np.asarray(x)
     except ValueError as error:
@@ -182,6 +193,12 @@ def require_real(array: Any, name: str) -> None:
             f"{name} must hold real numbers (bool, integer or float), got dtype {array.dtype}; "
             f"convert it, for example with numpy.asarray(x, dtype=numpy.float32)"
         )
+
+
+def require_no_text(x: Any, name: str) -> None:
+    """Raise a TypeError for text and dates, which scikit-learn's checks turn into numbers."""
+    if getattr(getattr(x, "dtype", None), "kind", None) in tuple("SUVMm"):
+        require_real(x, name)
 
 
 def require_image_shape(shape: tuple[int, ...], name: str, min_size: int = MIN_SIZE) -> None:

@@ -70,12 +70,30 @@ class TrueMixture:
 
     @property
     def n_components(self) -> int:
-        """Number of components."""
+        """Number of components.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import TrueMixture
+        >>> truth = TrueMixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]]), np.ones((2, 1, 1)))
+        >>> truth.n_components
+        2
+        """
         return len(self.weights)
 
     @property
     def n_features(self) -> int:
-        """Number of features."""
+        """Number of features.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import TrueMixture
+        >>> truth = TrueMixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]]), np.ones((2, 1, 1)))
+        >>> truth.n_features
+        1
+        """
         return self.means.shape[1]
 
     def sample(
@@ -101,6 +119,15 @@ class TrueMixture:
         ------
         ValueError
             If `n_samples` is no positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import TrueMixture
+        >>> truth = TrueMixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]]), np.ones((2, 1, 1)))
+        >>> X, y = truth.sample(1000, random_state=0)
+        >>> float(X[y == 1].mean().round(1))
+        8.9
         """
         _check("TrueMixture.sample", n_samples=n_samples)
         random = np.random.default_rng(_seed(random_state))
@@ -119,6 +146,14 @@ class TrueMixture:
         -------
         log_density : ndarray of shape (n_samples,), float64
             Natural logarithms.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import TrueMixture
+        >>> truth = TrueMixture(np.array([0.5, 0.5]), np.array([[0.0], [9.0]]), np.ones((2, 1, 1)))
+        >>> truth.score_samples([[0.0], [4.5]]).round(2)
+        array([ -1.61, -11.04])
         """
         X = np.asarray(X, dtype=float)
         log_joint = np.empty((len(X), self.n_components))

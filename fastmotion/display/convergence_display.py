@@ -162,6 +162,22 @@ class ConvergenceDisplay:
             If matplotlib is not installed.
         ValueError
             If there is no estimator, one is not fitted or holds no such record, or as in `plot`.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> import numpy as np
+        >>> from sklearn.mixture import GaussianMixture
+        >>> from fastmotion.display import ConvergenceDisplay
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> fits = {
+        ...     start: GaussianMixture(2, init_params=start, random_state=0).fit(X)
+        ...     for start in ("kmeans", "k-means++")
+        ... }
+        >>> display = ConvergenceDisplay.from_estimators(fits, kind="gap")
+        >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
+        ['kmeans', 'k-means++']
         """
         if not estimators:
             raise ValueError("estimators is empty: pass at least one, by its name.")
@@ -210,6 +226,15 @@ class ConvergenceDisplay:
         ValueError
             If `kind` is another one, what it needs is missing, numbers of fits differ, or a choice
             is not on its path.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.display import ConvergenceDisplay
+        >>> display = ConvergenceDisplay([[-3.0, -2.1, -2.0], [-4.0, -2.2]]).plot(kind="gap")
+        >>> display.ax_.get_yscale(), len(display.lines_)
+        ('log', 2)
         """
         if kind not in _KINDS:
             raise ValueError(f"kind must be one of {list(_KINDS)}, got {kind!r}.")

@@ -238,6 +238,19 @@ class EpipolarDisplay:
             If matplotlib is not installed.
         ValueError
             As in `plot`.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.display import EpipolarDisplay
+        >>> F = [[0, 0, 0], [0, 0, -1], [0, 1, 0]]  # cameras side by side: y1 = y2
+        >>> matches = [[10, 20, 5, 20], [30, 40, 22, 47]]
+        >>> display = EpipolarDisplay.from_fundamental(
+        ...     F, matches, inliers=[True, False], image_size=(80, 60)
+        ... )
+        >>> [ax.get_title() for ax in display.ax_]
+        ['image 1', 'image 2']
         """
         return cls(
             F,
@@ -291,6 +304,17 @@ class EpipolarDisplay:
         ValueError
             If shapes do not fit, `image` is another one, `probability` is not between 0 and 1,
             `max_matches` is less than 1, or nothing tells the size of the frames.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.display import EpipolarDisplay
+        >>> F = [[0, 0, 0], [0, 0, -1], [0, 1, 0]]  # cameras side by side: y1 = y2
+        >>> display = EpipolarDisplay.from_fundamental(F, image_size=(80, 60))
+        >>> display = display.plot(points=[[10, 20], [30, 40]], image=1)  # their lines in image 2
+        >>> [line.get_ydata().tolist() for line in display.lines_[1]]
+        [[20.0, 20.0], [40.0, 40.0]]
         """
         # Imported here and below: it brings Numba, which other displays can do without.
         from fastmotion.epipolar.checks import check_fundamental, check_image_number

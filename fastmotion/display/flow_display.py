@@ -106,6 +106,27 @@ class FlowDisplay:
         -------
         display : FlowDisplay
             With the picture drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            As in `plot`, or by the estimator.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.datasets import make_warped_photograph
+        >>> from fastmotion.display import FlowDisplay
+        >>> from fastmotion.flow import LucasKanade
+        >>> pair = make_warped_photograph("china", motion=(2.0, -1.0), shape=(48, 64))
+        >>> display = FlowDisplay.from_estimator(
+        ...     LucasKanade(), pair.frame0, pair.frame1, truth=pair.flow, kind="error"
+        ... )
+        >>> bool(display.im_.get_array().mean() < 0.5)  # pixels
+        True
         """
         flow = estimator.estimate(frame0, frame1)
         return cls(flow, image=frame0, truth=truth).plot(kind, ax=ax, **kwargs)
@@ -142,6 +163,24 @@ class FlowDisplay:
         -------
         display : FlowDisplay
             With the picture drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            As in `plot`.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> import numpy as np
+        >>> from fastmotion.display import FlowDisplay
+        >>> rows, columns = np.mgrid[-20:21, -30:31]
+        >>> display = FlowDisplay.from_flow(np.dstack([-rows, columns]) / 10, kind="magnitude")
+        >>> float(display.im_.get_array().max().round(2))  # pixels, in the corners
+        3.61
         """
         return cls(flow, image=image, truth=truth).plot(kind, ax=ax, **kwargs)
 
@@ -184,6 +223,19 @@ class FlowDisplay:
         ValueError
             If `kind` is another one, shapes do not fit, `max_magnitude` is not a positive number,
             or "error" is asked for without a truth.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> from fastmotion.display import FlowDisplay
+        >>> figure, ax = plt.subplots()
+        >>> display = FlowDisplay(np.ones((20, 30, 2))).plot("quiver", ax=ax, max_magnitude=2.0)
+        >>> display.ax_ is ax, len(display.quiver_.U) > 0
+        (True, True)
+        >>> plt.close(figure)
         """
         draw = {
             "color": self._draw_color,

@@ -129,6 +129,18 @@ class KernelDisplay:
         ValueError
             If the estimator is not fitted or has no kernels, `max_kernels` is less than 1, or as in
             `plot`.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.display import KernelDisplay
+        >>> from fastmotion.trajectory import MotionKernel
+        >>> X = make_motion("walk", random_state=0).positions
+        >>> display = KernelDisplay.from_estimator(MotionKernel(3).fit(X))
+        >>> display.axes_[0].get_xlabel()
+        'frame'
         """
         estimator = _best(estimator)
         kernels = _kernels_of(estimator, max_kernels)
@@ -177,6 +189,21 @@ class KernelDisplay:
         ValueError
             If there is no estimator, one is not fitted, they differ in ``fps``, `max_kernels` is
             less than 1, or as in `plot`.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.display import KernelDisplay
+        >>> from fastmotion.trajectory import MotionKernel
+        >>> kernels = {
+        ...     name: MotionKernel(3).fit(make_motion(name, random_state=0).positions)
+        ...     for name in ("walk", "run")
+        ... }
+        >>> display = KernelDisplay.from_estimators(kernels, kind="response")
+        >>> [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
+        ['walk', 'run']
         """
         if not estimators:
             raise ValueError("estimators is empty: pass at least one, by its name.")
@@ -238,6 +265,16 @@ class KernelDisplay:
         ValueError
             If `kind` is another one, shapes do not fit, `ax` holds another number of axes,
             `derivative` is negative, or "trace" is asked for without one.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from fastmotion.display import KernelDisplay
+        >>> from fastmotion.trajectory import fixed_kernel
+        >>> display = KernelDisplay(*fixed_kernel("moving_average", n_taps=4))
+        >>> display.plot(kind="response", decibels=True).axes_[0].get_ylabel()
+        'gain (dB)'
         """
         if kind not in _PANELS:
             raise ValueError(f"kind must be one of {list(_PANELS)}, got {kind!r}.")

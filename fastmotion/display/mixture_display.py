@@ -218,6 +218,17 @@ class MixtureDisplay:
         ValueError
             If shapes do not fit, there are more than two columns, a level is not between 0 and 1,
             or `max_points` is less than 1.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> import numpy as np
+        >>> from fastmotion.display import MixtureDisplay
+        >>> display = MixtureDisplay([0.7, 0.3], [[0, 0], [4, 1]], [np.eye(2), np.eye(2)])
+        >>> display = display.plot(level=0.5)  # circles that hold half of their components
+        >>> float(display.ellipses_[0].width)
+        2.355
         """
         levels = np.atleast_1d(np.asarray(level, float))
         if not ((levels > 0) & (levels < 1)).all():

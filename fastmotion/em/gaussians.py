@@ -38,7 +38,22 @@ _RESCUED_CONDITION = 1e-10
 
 
 class SingularCovarianceWarning(UserWarning):
-    """Covariances of components were singular and have been widened; the message names them."""
+    """Covariances of components were singular and have been widened; the message names them.
+
+    Examples
+    --------
+    Features that depend on each other leave no density without `reg_covar`:
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from fastmotion.mixture import GaussianMixture, SingularCovarianceWarning
+    >>> X = 1e6 + np.outer(np.arange(10.0), [1e6, 2e6, 3e6])
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", SingularCovarianceWarning)
+    ...     mixture = GaussianMixture().fit(X)
+    >>> str(caught[0].message).split(":")[0]
+    'singular covariance of components [0]'
+    """
 
 
 @dataclass(frozen=True)

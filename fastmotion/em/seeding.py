@@ -145,7 +145,7 @@ def kmeans_plusplus(
 
     Parameters
     ----------
-    X, n_clusters, sample_weight, random_state, n_jobs, memory
+    X, n_clusters, sample_weight, random_state, n_jobs, memory : array_like
         As for `kmeans`.
 
     Returns

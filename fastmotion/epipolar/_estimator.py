@@ -108,6 +108,7 @@ class TwoViewEstimator(BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -123,6 +124,18 @@ class TwoViewEstimator(BaseEstimator):
         -----
         DegenerateMatchesWarning
             The matches leave the model undetermined: ``degeneracy_`` says why.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import Homography
+        >>> points = np.random.default_rng(0).uniform(0, 500, (50, 2))
+        >>> moved = points + [20, -10]
+        >>> moved[:10] += 100  # wrong matches
+        >>> Homography(random_state=0).fit(points, moved).n_inliers_
+        40
+        >>> Homography(random_state=0).fit(np.hstack([points, moved])).n_inliers_
+        40
         """
         device = resolve_device(self.device, X, y)
         given = _where_checked(device, X, y, sample_weight, quality)
@@ -133,6 +146,38 @@ class TwoViewEstimator(BaseEstimator):
             reason = self._describe(self.degeneracy_)
             warnings.warn(reason, DegenerateMatchesWarning, stacklevel=_CALLER)
         return self
+
+    def fit_predict(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        quality: ArrayLike | None = None,
+    ) -> NDArray[np.bool_]:
+        """Estimate the model and return which matches are within the threshold.
+
+        Parameters
+        ----------
+        X, y, sample_weight, quality
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_matches,), bool
+            ``inlier_mask_``: ``matches[model.fit_predict(matches)]`` are the right ones.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `fit`.
+
+        Warns
+        -----
+        DegenerateMatchesWarning
+            As by `fit`.
+        """
+        return self.fit(X, y, sample_weight=sample_weight, quality=quality).inlier_mask_
 
     def fit_batch(
         self,
@@ -171,6 +216,16 @@ class TwoViewEstimator(BaseEstimator):
         -----
         DegenerateMatchesWarning
             The matches of some pairs leave the model undetermined.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> pairs = [make_two_view(n_matches=200, random_state=i).matches for i in range(3)]
+        >>> pairs[1] = pairs[1][:4]
+        >>> models = FundamentalMatrix(random_state=0).fit_batch(pairs)
+        >>> [bool(model) for model in models], models[1].reason
+        ([True, False, True], 'X must hold at least 7 matches, got 4')
         """
         self._validate_params()
         device = resolve_device(self.device, *matches)
@@ -219,6 +274,25 @@ class TwoViewEstimator(BaseEstimator):
         -------
         ndarray or CUDA array of shape (n_matches,), bool
             On the device and of the library of ``X``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As by `fit`.
+        sklearn.exceptions.NotFittedError
+            The model was not fitted.
+
+        Examples
+        --------
+        Matches of a model that was fitted to others:
+
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> view = make_two_view(n_matches=400, noise=0.5, random_state=0)
+        >>> model = FundamentalMatrix(random_state=0).fit(view.matches[:200])
+        >>> right = model.predict(view.matches[200:])
+        >>> bool((right == view.inlier_mask[200:]).mean() > 0.9)
+        True
         """
         check_is_fitted(self)
         device = resolve_device(self.device, X, y)
@@ -243,6 +317,16 @@ class TwoViewEstimator(BaseEstimator):
         ndarray or CUDA array of shape (n_matches,), float64
             Pixels, on the device and of the library of ``X``; NaN for matches that
             ``nan_policy="omit"`` leaves out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import Homography
+        >>> square = np.array([[0.0, 0.0], [99.0, 0.0], [99.0, 99.0], [0.0, 99.0], [50.0, 40.0]])
+        >>> model = Homography(random_state=0).fit(square, square + 10)
+        >>> distances = model.score_samples([[20, 20, 30, 30], [20, 20, 33, 34]])
+        >>> distances.round(4)  # half of 5 pixels in each image
+        array([0.    , 3.535])
         """
         check_is_fitted(self)
         device = resolve_device(self.device, X, y)
@@ -272,6 +356,16 @@ class TwoViewEstimator(BaseEstimator):
         ------
         ValueError
             There is no match, or none that is finite.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> view = make_two_view(n_matches=400, noise=0.5, random_state=0)
+        >>> model = FundamentalMatrix(random_state=0).fit(view.matches[:200])
+        >>> others, is_right = view.matches[200:], view.inlier_mask[200:]
+        >>> model.score(others[is_right]) > 0.5, model.score(others[~is_right]) < 0.1
+        (True, True)
         """
         check_is_fitted(self)
         device = resolve_device(self.device, X, y)

@@ -221,15 +221,26 @@ class FundamentalMatrix(TwoViewEstimator):
             ``a, b, c`` of ``a x + b y + c = 0`` with ``a² + b² = 1``; 0 0 0 for a point at the
             epipole, which has no line.
 
+        Raises
+        ------
+        ValueError
+            A shape is wrong, a number is not finite, or ``image`` is neither 1 nor 2.
+
         Warns
         -----
         RuntimeWarning
             A point lies at the epipole.
 
-        Raises
-        ------
-        ValueError
-            A shape is wrong, a number is not finite, or ``image`` is neither 1 nor 2.
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> view = make_two_view(n_matches=200, inlier_ratio=0.7, noise=0.5, random_state=0)
+        >>> model = FundamentalMatrix(random_state=0).fit(view.matches)
+        >>> x1, y1, x2, y2 = view.exact[view.inlier_mask].T
+        >>> a, b, c = model.epipolar_lines(view.exact[view.inlier_mask, :2]).T
+        >>> bool(abs(a * x2 + b * y2 + c).mean() < 0.5)  # pixels from the true matches
+        True
         """
         check_is_fitted(self)
         return lines.epipolar_lines(self.F_, points, image)
@@ -268,6 +279,17 @@ class FundamentalMatrix(TwoViewEstimator):
         See Also
         --------
         fastmotion.epipolar.epipolar_band : The function, with the mathematics.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> view = make_two_view(n_matches=200, inlier_ratio=0.7, noise=0.5, random_state=0)
+        >>> model = FundamentalMatrix(random_state=0).fit(view.matches)
+        >>> right = view.matches[view.inlier_mask]
+        >>> band = model.epipolar_band(right[:, :2], noise_scale=model.noise_scale_)
+        >>> bool(band.contains(right[:, 2:]).mean() > 0.9)
+        True
         """
         check_is_fitted(self)
         if not np.isfinite(self.covariance_).all():

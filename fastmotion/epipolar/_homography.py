@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import TransformerTags
 from sklearn.utils.validation import check_is_fitted
 
 from fastmotion.core.device import Device, is_cuda_array, resolve_device
-from fastmotion.core.validation import StrOptions
+from fastmotion.core.validation import ArrayOutput, StrOptions
 from fastmotion.epipolar import on_device, planes
 from fastmotion.epipolar._estimator import MatchData, TwoViewEstimator
 from fastmotion.epipolar.checks import check_points
@@ -61,7 +62,7 @@ class _Found:
     n_trials: int
 
 
-class Homography(TwoViewEstimator):
+class Homography(ArrayOutput, TwoViewEstimator):
     """The homography between two views of a plane, or of a camera that only turns.
 
     Random samples of four matches give models; those that most matches obey are refined. At last
@@ -201,6 +202,16 @@ class Homography(TwoViewEstimator):
         ndarray or CUDA array of shape (n, 2), float64
             On the device and of the library of ``points``; infinite or NaN where a point goes to
             infinity.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import Homography
+        >>> points = np.random.default_rng(0).uniform(0, 500, (50, 2))
+        >>> model = Homography(random_state=0).fit(points, 1.1 * points + [20, -10])
+        >>> model.transform([[0, 0], [100, 100]]).round(6)
+        array([[ 20., -10.],
+               [130., 100.]])
         """
         check_is_fitted(self)
         return self._map(self.H_, points)
@@ -217,6 +228,15 @@ class Homography(TwoViewEstimator):
         -------
         ndarray or CUDA array of shape (n, 2), float64
             As by `transform`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import Homography
+        >>> points = np.random.default_rng(0).uniform(0, 500, (50, 2))
+        >>> model = Homography(random_state=0).fit(points, 1.1 * points + [20, -10])
+        >>> model.inverse_transform([[130, 100]]).round(6)
+        array([[100., 100.]])
         """
         check_is_fitted(self)
         return self._map(planes.inverse(self.H_), points)
@@ -234,11 +254,28 @@ class Homography(TwoViewEstimator):
         ndarray of shape (n, 2, 2), float64
             Covariances of what `transform` returns, pixels²; infinite where the matches leave the
             homography undetermined.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import Homography
+        >>> points = np.random.default_rng(0).uniform(0, 500, (50, 2))
+        >>> noisy = points + np.random.default_rng(1).normal(size=(50, 2))
+        >>> model = Homography(random_state=0).fit(points, noisy)
+        >>> inside, outside = model.transfer_covariance([[250, 250], [900, 900]])
+        >>> bool(np.trace(inside) < 0.3), bool(np.trace(outside) > 1.0)  # it extrapolates
+        (True, True)
         """
         check_is_fitted(self)
         if self.degeneracy_ != "none":
             return np.full((len(check_points(points)), 2, 2), np.inf)
         return planes.transfer_covariance(self.H_, self.covariance_, points)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # It transforms points, and is fitted to matches.
+        tags.transformer_tags = TransformerTags(preserves_dtype=[])
+        return tags
 
     @property
     def _min_matches(self) -> int:

@@ -54,6 +54,18 @@ def line_covariance(
     ValueError
         A shape is wrong, a number is not finite, ``image`` is neither 1 nor 2, or a point is the
         epipole, which has no line.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar import line_covariance
+    >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # y1 = y2
+    >>> covariance = np.zeros((9, 9))
+    >>> covariance[8, 8] = 0.5  # the lines are uncertain by a pixel up and down
+    >>> line_covariance(sideways, covariance, [[100, 50]])[0].round(3)
+    array([[0., 0., 0.],
+           [0., 0., 0.],
+           [0., 0., 1.]])
     """
     return _Lines.of(F, covariance, points, image).covariances
 
@@ -105,6 +117,21 @@ class EpipolarBand:
         width of the band there, pixels².
     probability : float
         As asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.epipolar import epipolar_band
+    >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # y1 = y2
+    >>> covariance = np.zeros((9, 9))
+    >>> covariance[8, 8] = 0.5  # the lines are uncertain by a pixel up and down
+    >>> band = epipolar_band(sideways, covariance, [[100, 50]], probability=0.95)
+    >>> a, b, c = band.lines[0]
+    >>> float(-c / b)  # the line is y = 50
+    50.000
+    >>> y = np.array([100, 50, 1])
+    >>> float(np.sqrt(-y @ band.conics[0] @ y).round(2))  # half the width
+    2.45
     """
 
     lines: NDArray[np.float64]
@@ -122,6 +149,7 @@ class EpipolarBand:
         Returns
         -------
         ndarray of shape (m,), bool
+            True on the edge of the band too.
 
         Raises
         ------
@@ -129,6 +157,17 @@ class EpipolarBand:
             The points are not real numbers.
         ValueError
             The shape is wrong or a number not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import epipolar_band
+        >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # y1 = y2
+        >>> covariance = np.zeros((9, 9))
+        >>> covariance[8, 8] = 0.5  # the lines are uncertain by a pixel up and down
+        >>> band = epipolar_band(sideways, covariance, [[100, 50]], probability=0.95)
+        >>> bool(band.contains([[80, 51]])[0]), bool(band.contains([[80, 60]])[0])
+        (True, False)
         """
         points = check_points(points)
         if len(points) != len(self.lines):
@@ -160,6 +199,18 @@ class EpipolarBand:
             The size is not made of integers.
         ValueError
             The size is not positive, or there are fewer than two samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.epipolar import epipolar_band
+        >>> sideways = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # y1 = y2
+        >>> covariance = np.zeros((9, 9))
+        >>> covariance[8, 8] = 0.5  # the lines are uncertain by a pixel up and down
+        >>> band = epipolar_band(sideways, covariance, [[100, 50]], probability=0.95)
+        >>> upper, lower = band.edges((200, 100), n_samples=3)[0]
+        >>> upper[:, 1].round(2), lower[:, 1].round(2)  # y along each edge
+        (array([52.45, 52.45, 52.45]), array([47.55, 47.55, 47.55]))
         """
         if n_samples < 2:
             raise ValueError(f"n_samples must be at least 2, got {n_samples}")

@@ -277,6 +277,19 @@ class RelativePose:
     n_runner_up : int
         How many would with the best of the other three poses. Close to ``n_in_front``, the choice
         is open to doubt.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.datasets import make_two_view
+    >>> from fastmotion.epipolar import essential_from_fundamental, recover_pose
+    >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, noise=0.0, random_state=0)
+    >>> E = essential_from_fundamental(view.F, view.K1, view.K2)
+    >>> pose = recover_pose(E, view.matches, view.K1, view.K2)
+    >>> bool(np.allclose(pose.t, view.t / np.linalg.norm(view.t)))
+    True
+    >>> int(pose.in_front_mask.sum()), pose.n_runner_up
+    (100, 0)
     """
 
     R: NDArray[np.float64]
@@ -286,7 +299,19 @@ class RelativePose:
 
     @property
     def n_in_front(self) -> int:
-        """How many matches lie in front of both cameras."""
+        """How many matches lie in front of both cameras.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import essential_from_fundamental, recover_pose
+        >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, noise=0.0, random_state=0)
+        >>> E = essential_from_fundamental(view.F, view.K1, view.K2)
+        >>> pose = recover_pose(E, view.matches, view.K1, view.K2)
+        >>> pose.n_in_front
+        100
+        """
         return int(np.count_nonzero(self.in_front_mask))
 
 

@@ -79,7 +79,7 @@ def eight_point(matches: ArrayLike, sample_weight: ArrayLike | None = None) -> N
     Examples
     --------
     >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar.estimation import eight_point
+    >>> from fastmotion.epipolar import eight_point
     >>> view = make_two_view(n_matches=20, inlier_ratio=1.0, noise=0.0, random_state=0)
     >>> bool(abs(eight_point(view.matches) - view.F).max() < 1e-9)
     True
@@ -132,7 +132,7 @@ def seven_point(matches: ArrayLike, sample_weight: ArrayLike | None = None) -> N
     Examples
     --------
     >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar.estimation import seven_point
+    >>> from fastmotion.epipolar import seven_point
     >>> view = make_two_view(n_matches=7, inlier_ratio=1.0, noise=0.0, random_state=0)
     >>> candidates = seven_point(view.matches)
     >>> candidates.shape

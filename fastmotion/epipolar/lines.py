@@ -75,10 +75,8 @@ def epipoles(F: ArrayLike) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from fastmotion.epipolar import epipoles
-    >>> from fastmotion.epipolar.lines import cross_matrix
-    >>> F = cross_matrix([320, 240, 1])  # a camera that moves ahead, towards that pixel
+    >>> F = [[0, -1, 240], [1, 0, -320], [-240, 320, 0]]  # a camera that moves towards 320, 240
     >>> e1, e2 = epipoles(F)
     >>> e1[:2] / e1[2], e2[:2] / e2[2]
     (array([320., 240.]), array([320., 240.]))
@@ -120,11 +118,6 @@ def epipolar_lines(F: ArrayLike, points: ArrayLike, image: int = 1) -> NDArray[n
         signed distance of a pixel from the line. Two kinds of row are no line of the image: 0 0 0,
         for a point at the epipole, and 0 0 1, the line at infinity.
 
-    Warns
-    -----
-    RuntimeWarning
-        A point lies at the epipole, to rounding: it may reappear anywhere.
-
     Raises
     ------
     TypeError
@@ -132,6 +125,11 @@ def epipolar_lines(F: ArrayLike, points: ArrayLike, image: int = 1) -> NDArray[n
     ValueError
         A shape is wrong, a number is NaN or infinite, ``F`` is zero, or ``image`` is neither 1 nor
         2.
+
+    Warns
+    -----
+    RuntimeWarning
+        A point lies at the epipole, to rounding: it may reappear anywhere.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def homography_from_points(
     Examples
     --------
     >>> import numpy as np
-    >>> from fastmotion.epipolar.planes import homography_from_points, transform_points
+    >>> from fastmotion.epipolar import homography_from_points, transform_points
     >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     >>> H = homography_from_points(square, [[0, 0], [2, 0], [2, 2], [0, 4]])
     >>> transform_points(H, square)
@@ -217,6 +217,7 @@ def transform_points(H: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     H : array_like of shape (3, 3)
+        Homography from image 1 to image 2, of any scale.
     points : array_like of shape (n, 2)
         Pixels x y.
 
@@ -235,7 +236,7 @@ def transform_points(H: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> from fastmotion.epipolar.planes import transform_points
+    >>> from fastmotion.epipolar import transform_points
     >>> transform_points([[2, 0, 1], [0, 2, 0], [0, 0, 1]], [[10, 20]])
     array([[21., 40.]])
     """
@@ -260,6 +261,7 @@ def transfer_covariance(
     Parameters
     ----------
     H : array_like of shape (3, 3)
+        Homography from image 1 to image 2, of any scale.
     covariance : array_like of shape (9, 9)
         Of ``H.ravel()`` at unit norm.
     points : array_like of shape (n, 2)
@@ -285,7 +287,7 @@ def transfer_covariance(
     Examples
     --------
     >>> import numpy as np
-    >>> from fastmotion.epipolar.planes import transfer_covariance
+    >>> from fastmotion.epipolar import transfer_covariance
     >>> shift = np.zeros(9)
     >>> shift[2] = 0.1 / np.sqrt(3)  # a tenth of a pixel along x, of the identity at unit norm
     >>> transfer_covariance(np.eye(3), np.outer(shift, shift), [[50, 60]])
@@ -319,6 +321,7 @@ def transfer_distance(
     Parameters
     ----------
     H : array_like of shape (3, 3)
+        Homography from image 1 to image 2, of any scale.
     matches : array_like of shape (n, 4)
         Rows ``x1 y1 x2 y2`` in pixels.
     symmetric : bool, default=False
@@ -347,7 +350,7 @@ def transfer_distance(
 
     Examples
     --------
-    >>> from fastmotion.epipolar.planes import transfer_distance
+    >>> from fastmotion.epipolar import transfer_distance
     >>> double = [[2, 0, 0], [0, 2, 0], [0, 0, 1]]
     >>> transfer_distance(double, [[10, 10, 23, 24]])
     array([5.])
@@ -380,6 +383,7 @@ def planar_sampson_distance(H: ArrayLike, matches: ArrayLike) -> NDArray[np.floa
     Parameters
     ----------
     H : array_like of shape (3, 3)
+        Homography from image 1 to image 2, of any scale.
     matches : array_like of shape (n, 4)
         Rows ``x1 y1 x2 y2`` in pixels.
 
@@ -407,7 +411,7 @@ def planar_sampson_distance(H: ArrayLike, matches: ArrayLike) -> NDArray[np.floa
     Examples
     --------
     >>> import numpy as np
-    >>> from fastmotion.epipolar.planes import planar_sampson_distance
+    >>> from fastmotion.epipolar import planar_sampson_distance
     >>> planar_sampson_distance(np.eye(3), [[10, 10, 13, 14]])  # half of it in each image
     array([3.5355])
     """

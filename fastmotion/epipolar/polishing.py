@@ -36,6 +36,17 @@ class PolishedFundamental:
         epipolar line.
     noise_scale : float
         Standard deviation of the noise of a coordinate of right matches, pixels.
+
+    Examples
+    --------
+    >>> from fastmotion.datasets import make_two_view
+    >>> from fastmotion.epipolar import polish_fundamental
+    >>> view = make_two_view(n_matches=500, inlier_ratio=0.5, random_state=0)
+    >>> polished = polish_fundamental(view.F, view.matches, 1.0)
+    >>> polished.F.shape, round(polished.noise_scale, 1)
+    ((3, 3), 1.0)
+    >>> bool(((polished.probability > 0.5) == view.inlier_mask).mean() > 0.9)
+    True
     """
 
     F: NDArray[np.float64]

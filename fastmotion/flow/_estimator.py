@@ -88,11 +88,18 @@ class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta)
         Returns
         -------
         estimator
+            Not fitted, which it need not be.
 
         Raises
         ------
         ValueError
             There is no preset of that name.
+
+        Examples
+        --------
+        >>> from fastmotion.flow import HornSchunck
+        >>> HornSchunck.from_preset("fast", n_warps=2).get_params()["finest_scale"]
+        2
         """
         if name not in cls._presets:
             raise ValueError(f"preset must be one of {list(cls._presets)}, got {name!r}")
@@ -104,7 +111,7 @@ class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta)
         Parameters
         ----------
         X : array of shape (n_clips, n_frames, height, width[, channels])
-            uint8, uint16, bool or float, on the host or a CUDA device; see `estimate`.
+            Of uint8, uint16, bool or float, on the host or a CUDA device; see `estimate`.
         y : object, default=None
             Ignored.
 
@@ -121,6 +128,14 @@ class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta)
             A parameter is out of range, or ``X`` has another shape.
         RuntimeError
             The device is not available.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.flow import LucasKanade
+        >>> clips = np.zeros((2, 3, 32, 48), np.uint8)
+        >>> LucasKanade().fit(clips).frame_shape_
+        (32, 48)
         """
         self._check_parameters()
         device = resolve_device(self.device, X)
@@ -147,6 +162,21 @@ class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta)
         ------
         TypeError, ValueError, RuntimeError, MemoryError
             As for `fit` and `estimate`.
+
+        Examples
+        --------
+        Two clips of three frames each have two flows each:
+
+        >>> import numpy as np
+        >>> from fastmotion.datasets import make_warped_clip
+        >>> from fastmotion.flow import LucasKanade
+        >>> clip = make_warped_clip(3, motion=(1.5, -0.5), shape=(48, 64), gray=True)
+        >>> flow = LucasKanade().transform(np.stack([clip.frames, clip.frames[::-1]]))
+        >>> flow.shape
+        (2, 2, 48, 64, 2)
+        >>> np.median(flow, axis=(1, 2, 3)).round(1)
+        array([[ 1.5, -0.5],
+               [-1.5,  0.5]], dtype=float32)
         """
         self._check_parameters()
         solver, pyramid = self._solver(), self._pyramid()
@@ -189,6 +219,16 @@ class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta)
             The device is not available.
         MemoryError
             It has not enough memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import make_warped_photograph
+        >>> from fastmotion.flow import HornSchunck
+        >>> pair = make_warped_photograph("china", motion=(2.0, -1.0), shape=(48, 64))
+        >>> flow = HornSchunck().estimate(pair.frame0, pair.frame1)
+        >>> np.median(flow, axis=(0, 1)).round(1)
+        array([ 2., -1.], dtype=float32)
         """
         self._check_parameters()
         solver = self._solver()

@@ -275,6 +275,18 @@ class LucasKanade(DenseFlow):
             The device is not available.
         MemoryError
             It has not enough memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import make_warped_photograph
+        >>> from fastmotion.flow import LucasKanade
+        >>> pair = make_warped_photograph("china", motion=(2.0, -1.0), shape=(48, 64))
+        >>> flow, confidence = LucasKanade().estimate(
+        ...     pair.frame0, pair.frame1, return_confidence=True
+        ... )
+        >>> np.median(flow[confidence > 1e-4], axis=0).round(1)
+        array([ 2., -1.], dtype=float32)
         """
         self._check_parameters()
         solver = self._solver()

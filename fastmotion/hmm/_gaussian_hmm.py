@@ -260,7 +260,19 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         self.device = device
 
     @property
-    def covars_(self) -> NDArray:  # noqa: D102 - listed by the class
+    def covars_(self) -> NDArray:
+        """Covariance matrices of the states; they are set in the form of `covariance_type`.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2, covariance_type="spherical")
+        >>> model.n_features = 2
+        >>> model.covars_ = [1.0, 4.0]
+        >>> model.covars_[1]
+        array([[4., 0.],
+               [0., 4.]])
+        """
         # Whoever asks whether it is there gets an AttributeError until it is.
         covars = self._covars_
         if self.covariance_type == "full":
@@ -277,7 +289,16 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
     @property
     def n_features(self) -> int:
-        """Number of features; may be set, as may the attributes."""
+        """Number of features; may be set, as may the attributes.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.means_ = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+        >>> model.n_features
+        3
+        """
         if hasattr(self, "means_"):
             return np.shape(self.means_)[1]
         if hasattr(self, "n_features_in_"):
@@ -289,7 +310,26 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         self._n_features = n_features
 
     @property
-    def monitor_(self) -> ConvergenceMonitor:  # noqa: D102 - listed by the class
+    def monitor_(self) -> ConvergenceMonitor:
+        """What keeps the log-likelihoods of the fit; may be set before, for another criterion.
+
+        Examples
+        --------
+        A criterion of one's own ends the fit:
+
+        >>> import numpy as np
+        >>> from fastmotion.hmm import ConvergenceMonitor, GaussianHMM
+        >>> class Patient(ConvergenceMonitor):
+        ...     @property
+        ...     def converged(self):
+        ...         return self.iter == 5
+        >>> model = GaussianHMM(2, random_state=0)
+        >>> model.monitor_ = Patient(tol=0.0, n_iter=5, verbose=False)
+        >>> X = np.repeat([[0.0], [4.0]], 20, axis=0)
+        >>> X += np.random.default_rng(0).normal(size=X.shape)
+        >>> len(model.fit(X).monitor_.history)
+        5
+        """
         monitor = getattr(self, "_given_monitor", None) or getattr(self, "_monitor_", None)
         return monitor or ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
 
@@ -315,7 +355,8 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             One sequence after the other; or a list of sequences, whose lengths may differ; or all
             in an array of shape (n_sequences, n_frames, n_features). NaN is missing. float32 and
             float64 are taken without a copy.
-        y : Ignored
+        y : object, default=None
+            Ignored.
         lengths : array_like of shape (n_sequences,), default=None
             Numbers of frames of the sequences in an array of two dimensions, which is one sequence
             without.
@@ -329,6 +370,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -346,6 +388,18 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             No frame belongs to some state.
         fastmotion.mixture.SingularCovarianceWarning
             A covariance was or became singular.
+
+        Examples
+        --------
+        Two sequences, one after the other:
+
+        >>> import numpy as np
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> X = np.repeat([[0.0], [4.0], [0.0]], [30, 40, 10], axis=0)
+        >>> X += 0.1 * np.random.default_rng(0).normal(size=X.shape)
+        >>> model = GaussianHMM(2, random_state=0).fit(X, lengths=[50, 30])
+        >>> np.sort(model.means_.ravel()).round(1)
+        array([0., 4.])
         """
         self._check_letters()
         device = self._resolve_device(X)
@@ -366,14 +420,15 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         ----------
         X : array_like or list
             As for `fit`.
-        y : Ignored
+        y : object, default=None
+            Ignored.
         lengths : array_like of shape (n_sequences,), default=None
             As for `fit`.
 
         Returns
         -------
         float
-            Minus infinity if a sequence is impossible.
+            The sum of their natural logarithms; minus infinity if a sequence is impossible.
 
         Raises
         ------
@@ -381,6 +436,16 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             As by `fit`, or the attributes do not make a model.
         sklearn.exceptions.NotFittedError
             The model is neither fitted nor set.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.startprob_, model.transmat_ = [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        >>> model.means_, model.covars_ = [[0.0], [4.0]], [[1.0], [1.0]]
+        >>> likely = model.score([[0.0], [0.0], [4.0], [4.0]])
+        >>> likely > model.score([[0.0], [4.0], [0.0], [4.0]])  # more jumps
+        True
         """
         with self._prepared(X, lengths) as (sequences, chain, emissions):
             check_no_lengths(y, sequences)
@@ -401,6 +466,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         log_prob : float
+            As of `score`.
         posteriors : ndarray of shape (n_frames, n_components)
             Probabilities of the states given all frames of a sequence; float32 where ``X`` is. NaN
             for an impossible sequence.
@@ -414,6 +480,20 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         -----
         RuntimeWarning
             A sequence is impossible.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.startprob_, model.transmat_ = [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        >>> model.means_, model.covars_ = [[0.0], [4.0]], [[1.0], [1.0]]
+        >>> log_prob, posteriors = model.score_samples([[0.0], [2.0], [4.0]])
+        >>> log_prob
+        -7.162
+        >>> posteriors.round(2)
+        array([[1. , 0. ],
+               [0.5, 0.5],
+               [0. , 1. ]])
         """
         return self._posteriors(X, lengths)
 
@@ -429,17 +509,31 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
     def predict_proba(self, X: ArrayLike, *, lengths: ArrayLike | None = None) -> NDArray:
         """Return the probabilities of the states given all frames of a sequence.
 
-        Parameters, errors and warnings are those of `score_samples`, of whose results this is the
+        Errors and warnings are those of `score_samples`, of whose results this is the
         second.
 
         Parameters
         ----------
         X : array_like or list
+            As for `fit`.
         lengths : array_like of shape (n_sequences,), default=None
+            As for `fit`.
 
         Returns
         -------
         ndarray of shape (n_frames, n_components)
+            As of `score_samples`.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.startprob_, model.transmat_ = [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        >>> model.means_, model.covars_ = [[0.0], [4.0]], [[1.0], [1.0]]
+        >>> model.predict_proba([[0.0], [2.0], [0.0]]).round(2)  # the neighbours decide
+        array([[1.  , 0.  ],
+               [0.99, 0.01],
+               [1.  , 0.  ]])
         """
         return self._posteriors(X, lengths)[1]
 
@@ -464,11 +558,22 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             Log-probability of paths and frames together; with "map" the sum of the states'
             probabilities, as in hmmlearn.
         state_sequence : ndarray of shape (n_frames,), int64
+            Indices of states, from 0 on.
 
         Raises
         ------
         TypeError, ValueError, sklearn.exceptions.NotFittedError
             As by `score`; or the algorithm is another.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.startprob_, model.transmat_ = [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        >>> model.means_, model.covars_ = [[0.0], [4.0]], [[1.0], [1.0]]
+        >>> log_prob, states = model.decode([[0.0], [2.1], [0.0], [4.0]])
+        >>> states.tolist(), round(log_prob, 2)
+        ([0, 0, 0, 1], -9.09)
         """
         return self._decode(X, lengths, self.algorithm if algorithm is None else algorithm)
 
@@ -494,11 +599,28 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like or list
+            As for `fit`.
         lengths : array_like of shape (n_sequences,), default=None
+            As for `fit`.
 
         Returns
         -------
         ndarray of shape (n_frames,), int64
+            Indices of states, from 0 on.
+
+        Raises
+        ------
+        TypeError, ValueError, sklearn.exceptions.NotFittedError
+            As by `score`.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.startprob_, model.transmat_ = [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        >>> model.means_, model.covars_ = [[0.0], [4.0]], [[1.0], [1.0]]
+        >>> model.predict([[[0.0], [2.1], [0.0]], [[4.0], [2.1], [4.0]]]).tolist()  # two sequences
+        [0, 0, 0, 1, 1, 1]
         """
         return self._decode(X, lengths, self.algorithm)[1]
 
@@ -521,8 +643,10 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray of shape (n_samples, n_features), float64
+            The frames.
         state_sequence : ndarray of shape (n_samples,), int64
+            Their states.
 
         Raises
         ------
@@ -531,6 +655,16 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             model.
         sklearn.exceptions.NotFittedError
             The model is neither fitted nor set.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.startprob_, model.transmat_ = [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        >>> model.means_, model.covars_ = [[0.0], [4.0]], [[1.0], [1.0]]
+        >>> X, states = model.sample(200, random_state=0)
+        >>> X.shape, float(X[states == 1].mean().round())
+        ((200, 1), 4.0)
         """
         check_is_fitted(self)
         if n_samples < 1:
@@ -564,10 +698,22 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         X : array_like or list
             As for `fit`.
         lengths : array_like of shape (n_sequences,), default=None
+            As for `fit`.
 
         Returns
         -------
         float
+            Twice the negative log-likelihood, plus twice the number of parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> X = np.repeat([[0.0], [4.0], [0.0]], 30, axis=0)
+        >>> X += 0.1 * np.random.default_rng(0).normal(size=X.shape)
+        >>> one, two = (GaussianHMM(n, random_state=0).fit(X) for n in (1, 2))
+        >>> one.aic(X) > two.aic(X)
+        True
         """
         return 2 * self._count_parameters() - 2 * self.score(X, lengths=lengths)
 
@@ -579,11 +725,23 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         X : array_like or list
             As for `fit`.
         lengths : array_like of shape (n_sequences,), default=None
+            As for `fit`.
 
         Returns
         -------
         float
-            The lower the better.
+            Twice the negative log-likelihood, plus the number of parameters times the logarithm of
+            the number of frames. The lower the better.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> X = np.repeat([[0.0], [4.0], [0.0]], 30, axis=0)
+        >>> X += 0.1 * np.random.default_rng(0).normal(size=X.shape)
+        >>> one, two = (GaussianHMM(n, random_state=0).fit(X) for n in (1, 2))
+        >>> one.bic(X) > two.bic(X)
+        True
         """
         with self._prepared(X, lengths) as (sequences, chain, emissions):
             scores = self._score(sequences, chain, emissions)
@@ -604,6 +762,16 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
             ``transmat_`` does not hold probabilities.
         sklearn.exceptions.NotFittedError
             ``transmat_`` is not set.
+
+        Examples
+        --------
+        A state that is left half as often is taken twice as often:
+
+        >>> from fastmotion.hmm import GaussianHMM
+        >>> model = GaussianHMM(2)
+        >>> model.transmat_ = [[0.9, 0.1], [0.2, 0.8]]
+        >>> model.get_stationary_distribution().round(3)
+        array([0.667, 0.333])
         """
         check_is_fitted(self, "transmat_")
         transmat = self._check_probabilities("transmat_", (self.n_components,) * 2)

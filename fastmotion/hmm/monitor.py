@@ -73,6 +73,16 @@ class ConvergenceMonitor:
         Parameters
         ----------
         log_prob : float
+            Of all sequences, at the parameters that the iteration began with.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import ConvergenceMonitor
+        >>> monitor = ConvergenceMonitor(tol=0.1, n_iter=10, verbose=False)
+        >>> monitor.report(-12.0)
+        >>> monitor.report(-10.0)
+        >>> list(monitor.history), monitor.iter
+        ([-12.0, -10.0], 2)
         """
         delta = log_prob - self.history[-1] if self.history else math.nan
         if self.verbose:
@@ -88,7 +98,19 @@ class ConvergenceMonitor:
 
     @property
     def converged(self) -> bool:
-        """Whether fitting is to end."""
+        """Whether fitting is to end: it gains less than ``tol``, or ``n_iter`` is reached.
+
+        Examples
+        --------
+        >>> from fastmotion.hmm import ConvergenceMonitor
+        >>> monitor = ConvergenceMonitor(tol=0.1, n_iter=10, verbose=False)
+        >>> for log_likelihood in (-12.0, -10.0, -9.95):
+        ...     monitor.report(log_likelihood)
+        ...     monitor.converged
+        False
+        False
+        True
+        """
         if self.iter == self.n_iter:
             return True
         return len(self.history) >= 2 and self.history[-1] - self.history[-2] < self.tol

@@ -95,6 +95,19 @@ def write_flo(path: PathLike, flow: ArrayLike) -> None:
         If `flow` does not hold real numbers.
     ValueError
         If `flow` is no flow field, or has a side of zero or more than 99999 pixels.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import read_flo, write_flo
+    >>> flow = np.array([[[0.1, 0.2], [np.nan, 0.0]]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "flow.flo")
+    ...     write_flo(path, flow)
+    ...     read_flo(path)
+    array([[[0.1, 0.2],
+            [nan, nan]]], dtype=float32)
     """
     field = as_flow_field(flow)
     height, width = field.shape[:2]

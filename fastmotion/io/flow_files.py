@@ -43,6 +43,20 @@ def read_flow(path: PathLike) -> NDArray[np.float32]:
     See Also
     --------
     read_flo, read_kitti_flow : The same for one format, whatever the suffix.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import read_flow, write_flow
+    >>> flow = np.full((3, 4, 2), 1.5, dtype=np.float32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("flow.flo", "flow.png"):
+    ...         path = os.path.join(folder, name)
+    ...         write_flow(path, flow)
+    ...         bool((read_flow(path) == flow).all())
+    True
+    True
     """
     return _by_suffix(path, {".flo": read_flo, ".png": lambda file: read_kitti_flow(file)[0]})(path)
 
@@ -72,6 +86,18 @@ def write_flow(path: PathLike, flow: ArrayLike) -> None:
     See Also
     --------
     write_flo, write_kitti_flow : The same for one format, whatever the suffix.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import read_flow, write_flow
+    >>> flow = np.full((3, 4, 2), 1.23, dtype=np.float32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "kitti.png")
+    ...     write_flow(path, flow)
+    ...     read_flow(path)[0, 0] * 64  # rounded to the nearest 1/64
+    array([79., 79.], dtype=float32)
     """
     _by_suffix(path, {".flo": write_flo, ".png": write_kitti_flow})(path, flow)
 

@@ -83,6 +83,18 @@ def write_image(path: PathLike, image: ArrayLike) -> None:
         If the values are neither uint8 nor uint16.
     ValueError
         If the shape is another one, or the suffix names no format that holds such an image.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import read_image, write_image
+    >>> ramp = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "deep.png")
+    ...     write_image(path, ramp)
+    ...     bool((read_image(path) == ramp).all())
+    True
     """
     pixels = _check_pixels(image)
     with replacing(path) as part:

@@ -47,6 +47,19 @@ def read_kitti_flow(path: PathLike) -> tuple[NDArray[np.float32], NDArray[np.boo
         If PyAV is not installed.
     ValueError
         If the file is damaged, or is not a PNG file with 16-bit colours.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import read_kitti_flow, write_kitti_flow
+    >>> flow = np.array([[[1.5, 0.0], [np.nan, np.nan]]], dtype=np.float32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "flow.png")
+    ...     write_kitti_flow(path, flow)
+    ...     read_kitti_flow(path)
+    (array([[[1.5, 0. ],
+            [nan, nan]]], dtype=float32), array([[ True, False]]))
     """
     source = existing_file(path)
     if not is_deep_colour(source):
@@ -86,6 +99,19 @@ def write_kitti_flow(path: PathLike, flow: ArrayLike, valid: ArrayLike | None = 
     ValueError
         If shapes do not fit, a vector marked as valid is unknown, or one is too long to be
         stored.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import read_kitti_flow, write_kitti_flow
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "flow.png")
+    ...     write_kitti_flow(path, np.ones((2, 2, 2)), valid=[[True, False], [True, True]])
+    ...     flow, valid = read_kitti_flow(path)
+    >>> flow[..., 0]
+    array([[ 1., nan],
+           [ 1.,  1.]], dtype=float32)
     """
     field = as_flow_field(flow)
     known = known_pixels(field) if valid is None else _check_valid(valid, field)

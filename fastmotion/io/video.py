@@ -46,6 +46,14 @@ class VideoInfo:
         Seconds, None if the file does not tell.
     codec : str
         Name of the coding, for example "h264".
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> from fastmotion.io import VideoInfo
+    >>> info = VideoInfo(640, 480, Fraction(30000, 1001), n_frames=90, duration=3.003, codec="h264")
+    >>> round(float(info.n_frames / info.fps), 3)
+    3.003
     """
 
     width: int
@@ -79,6 +87,18 @@ def video_info(path: PathLike) -> VideoInfo:
         If PyAV is not installed.
     ValueError
         If the file is no video, or tells no frame rate.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import video_info, write_video
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "black.mp4")
+    ...     write_video(path, np.zeros((5, 32, 48, 3), dtype=np.uint8), fps=25)
+    ...     info = video_info(path)
+    >>> info.width, info.height, int(info.fps), info.n_frames
+    (48, 32, 25, 5)
     """
     with _opened(path) as container:
         stream = container.streams.video[0]
@@ -171,6 +191,18 @@ def write_video(path: PathLike, frames: Iterable[NDArray[np.uint8]], fps: float 
     ValueError
         If there is no frame, a frame has another shape than the first, `fps` is not positive, or
         the suffix is another one.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastmotion.io import iter_video, write_video
+    >>> frames = (np.full((32, 48), gray, dtype=np.uint8) for gray in (20, 120, 220))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "brighter.mp4")
+    ...     write_video(path, frames, fps=25)
+    ...     [int(frame.mean().round(-1)) for frame in iter_video(path)]
+    [20, 120, 220]
     """
     check_video_suffix(path)
     if not isinstance(fps, Real) or not 0 < fps < float("inf"):

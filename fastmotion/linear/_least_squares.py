@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmotion.core.validation import Interval, Options, fit_context
+from fastmotion.core.validation import Interval, Options, fit_context, require_no_text
 from fastmotion.linear._centred import CentredEquations
 from fastmotion.linear._normal_equations import (
     NormalEquations,
@@ -128,14 +128,16 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
-            float32 and float64 are taken without a copy of the whole.
+            Those of float32 and float64 are taken without a copy of the whole.
         y : array_like of shape (n_samples,) or (n_samples, n_targets)
+            What the coefficients are to give.
         sample_weight : array_like of shape (n_samples,), default=None
             Not negative; a weight of 2 counts as two equal samples.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -145,6 +147,16 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
             A parameter is out of range, shapes do not match, a number is NaN or infinite or so
             large that its square is, a weight is negative or all are zero, or the constraints
             contradict each other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import LeastSquares
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
+        >>> y = 1 + X @ [2.0, -1.0]
+        >>> model = LeastSquares(constraints=[[1, 1]], values=[2]).fit(X, y)  # they add up to 2
+        >>> model.coef_.round(2), round(float(model.coef_.sum()), 6)
+        (array([ 2.2, -0.2]), 2.0)
         """
         samples, targets, weight = self._check_samples(X, y, sample_weight, is_first=True)
         self._is_single = targets.ndim == 1
@@ -168,18 +180,33 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
+            Of any real dtype; computed in float64.
         y : array_like of shape (n_samples,) or (n_samples, n_targets)
+            What the coefficients are to give.
         sample_weight : array_like of shape (n_samples,), default=None
             As for `fit`; the samples may be few, one is enough.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
         TypeError, ValueError
             As by `fit`; or the features or targets are not those of earlier samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import LeastSquares
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
+        >>> y = 1 + X @ [2.0, -1.0]
+        >>> model = LeastSquares()
+        >>> for rows in (slice(0, 2), slice(2, 4)):
+        ...     model = model.partial_fit(X[rows], y[rows])
+        >>> model.coef_, model.n_samples_seen_
+        (array([ 2., -1.]), 4)
         """
         is_first = not hasattr(self, "_moments")
         samples, targets, weight = self._check_samples(X, y, sample_weight, is_first=is_first)
@@ -205,6 +232,7 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -214,6 +242,16 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
             The features or targets differ.
         sklearn.exceptions.NotFittedError
             One of the models is not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import LeastSquares
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
+        >>> y = 1 + X @ [2.0, -1.0]
+        >>> model = LeastSquares().fit(X[:2], y[:2]).merge(LeastSquares().fit(X[2:], y[2:]))
+        >>> model.coef_, model.n_samples_seen_
+        (array([ 2., -1.]), 4)
         """
         if not isinstance(other, LeastSquares):
             raise TypeError(f"other must be a LeastSquares, got {type(other).__name__}")
@@ -232,11 +270,12 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
+            Of any real dtype; computed in float64.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_targets)
-            float32 where ``X`` is, else float64; computed in float64.
+            Of float32 where ``X`` is, else float64.
 
         Raises
         ------
@@ -244,8 +283,18 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
             ``X`` does not have the features of `fit`, or a number is NaN or infinite.
         sklearn.exceptions.NotFittedError
             The model is not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import LeastSquares
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
+        >>> y = 1 + X @ [2.0, -1.0]
+        >>> LeastSquares().fit(X, y).predict([[1.0, 1.0], [4.0, 0.0]])
+        array([2., 9.])
         """
         check_is_fitted(self)
+        require_no_text(X, "X")
         samples: NDArray = validate_data(self, X, dtype=_DTYPES, reset=False)
         targets = np.empty((len(samples), *self.coef_.shape[:-1]), samples.dtype)
         for rows in row_blocks(*samples.shape):
@@ -253,13 +302,27 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return targets
 
     @property
-    def condition_number_(self) -> float:  # noqa: D102 - listed by the class
+    def condition_number_(self) -> float:
+        """Condition number of the Gram matrix of the features, centred with `fit_intercept`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import LeastSquares
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
+        >>> y = 1 + X @ [2.0, -1.0]
+        >>> round(LeastSquares().fit(X, y).condition_number_, 2)
+        3.12
+        >>> LeastSquares().fit(X[:, [0, 0]], y).condition_number_  # the same feature twice
+        inf
+        """
         check_is_fitted(self)
         return self._equations().condition_number()
 
     def _check_samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
     ) -> tuple[NDArray, NDArray, NDArray[np.float64] | None]:
+        require_no_text(X, "X")
         samples: tuple[NDArray, NDArray] = validate_data(
             self, X, y, dtype=_DTYPES, multi_output=True, y_numeric=True, reset=is_first
         )

@@ -130,6 +130,15 @@ class NormalEquations:
             A sum does not hold real numbers.
         ValueError
             Shapes do not match, or a number is NaN, infinite or, where it must not be, negative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> NormalEquations.from_moments(A.T @ A, A.T @ b, b @ b, n_samples=4).solve()
+        array([2., 3.])
         """
         matrix = check_gram(gram)
         right = as_finite(moment, "moment", (1, 2))
@@ -150,16 +159,53 @@ class NormalEquations:
         return cls()._add(matrix.copy(), right.copy(), square.copy(), n_samples, weight_sum)
 
     @property
-    def gram(self) -> NDArray[np.float64]:  # noqa: D102 - listed by the class
+    def gram(self) -> NDArray[np.float64]:
+        """Gram matrix ``A.T @ W @ A``, read-only; a ValueError if the equations are empty.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> equations.gram
+        array([[ 4.,  6.],
+               [ 6., 14.]])
+        """
         return _read_only(self._filled_gram())
 
     @property
-    def moment(self) -> NDArray[np.float64]:  # noqa: D102
+    def moment(self) -> NDArray[np.float64]:
+        """Moment ``A.T @ W @ b``, read-only; a ValueError if the equations are empty.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> equations.moment
+        array([26., 54.])
+        """
         self._filled_gram()
         return _read_only(self._moment)
 
     @property
-    def energy(self) -> float | NDArray[np.float64]:  # noqa: D102
+    def energy(self) -> float | NDArray[np.float64]:
+        """Energy ``b.T @ W @ b``, per output; a ValueError if the equations are empty.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> equations.energy, float(b @ b)
+        (214.0, 214.0)
+        """
         self._filled_gram()
         return _read_only(self._energy) if self._energy.ndim else float(self._energy)
 
@@ -184,6 +230,7 @@ class NormalEquations:
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -192,6 +239,18 @@ class NormalEquations:
         ValueError
             Shapes do not match each other or those of earlier samples, a number is NaN or infinite
             or so large that its square is, or a weight is negative. The sums then are unchanged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations()
+        >>> for rows in (slice(0, 3), slice(3, 4)):
+        ...     equations = equations.update(A[rows], b[rows])
+        >>> equations.n_samples, equations.solve()
+        (4, array([2., 3.]))
         """
         A, b, weight = self._check_samples(A, b, weight)
         sums = _sums(A, b, weight)
@@ -248,6 +307,7 @@ class NormalEquations:
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -255,6 +315,16 @@ class NormalEquations:
             ``other`` is something else.
         ValueError
             The shapes differ.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A[:2], b[:2])
+        >>> equations.merge(NormalEquations().update(A[2:], b[2:])).solve()
+        array([2., 3.])
         """
         if not isinstance(other, NormalEquations):
             raise TypeError(f"other must be NormalEquations, got {type(other).__name__}")
@@ -319,6 +389,20 @@ class NormalEquations:
         ValueError
             The equations are empty, shapes do not match, a number is NaN, infinite or negative
             where it must not be, or the constraints contradict each other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> equations.solve()
+        array([2., 3.])
+        >>> equations.solve(alpha=1.0, prior=[2.0, 3.0])  # the ridge draws to what is right already
+        array([2., 3.])
+        >>> equations.solve(constraints=[[1, 0]], values=[1])  # the first coefficient is 1
+        array([1.        , 3.429])
         """
         self._filled_gram()
         return self.refine(
@@ -365,13 +449,16 @@ class NormalEquations:
         coef : array_like of the shape of `moment`
             The coefficients to refine.
         A : array_like of shape (n_samples, n_features)
-        b : array_like of shape (n_samples,) or (n_samples, n_outputs)
-        weight : array_like of shape (n_samples,) or None, default=None
             Samples as given to `update`. Where they come in blocks, add up what the blocks give.
+        b : array_like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+        weight : array_like of shape (n_samples,) or None, default=None
+            Their weights; None stands for ones.
 
         Returns
         -------
         ndarray of the shape of `moment`, float64
+            Zero for the coefficients of least squares without penalties.
 
         Raises
         ------
@@ -379,6 +466,18 @@ class NormalEquations:
             An argument does not hold real numbers.
         ValueError
             The equations are empty, shapes do not match, or a number is NaN or infinite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> equations.residual_moment([2.0, 2.0], A, b)
+        array([ 6., 14.])
+        >>> A.T @ (b - A @ [2.0, 2.0])
+        array([ 6., 14.])
         """
         self._filled_gram()
         coef = self._as_coef(coef, "coef")
@@ -414,12 +513,13 @@ class NormalEquations:
             What `solve` or an earlier `refine` returned.
         residual_moment : array_like of the shape of `moment`
             What `residual_moment` gives for these coefficients and all samples.
-        alpha, prior, smoothness, smoothness_order, constraints, values
+        alpha, prior, smoothness, smoothness_order, constraints, values : optional
             As given to `solve`; penalties and constraints hold for the corrected coefficients.
 
         Returns
         -------
         ndarray of the shape of `moment`, float64
+            Closer to the best coefficients than ``coef``.
 
         Raises
         ------
@@ -476,6 +576,16 @@ class NormalEquations:
             ``coef`` does not hold real numbers.
         ValueError
             The equations are empty, or ``coef`` has another shape or a NaN or infinite number.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> equations.residual_sum_of_squares([2.0, 2.0])  # of residuals 0, 1, 2 and 3
+        14.0
         """
         gram = self._filled_gram()
         coef = self._as_coef(coef, "coef")
@@ -497,6 +607,16 @@ class NormalEquations:
         ------
         ValueError
             The equations are empty.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.linear import NormalEquations
+        >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+        >>> b = 2 + 3 * A[:, 1]
+        >>> equations = NormalEquations().update(A, b)
+        >>> round(equations.condition_number(), 2), round(float(np.linalg.cond(A.T @ A)), 2)
+        (14.13, 14.13)
         """
         eigenvalues = eigvalsh(self._filled_gram())
         smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])

@@ -50,6 +50,7 @@ def solve_quadratic(
     Returns
     -------
     ndarray of the shape of `moment`, float64
+        The best ``w``, one column for each of `moment`.
 
     Raises
     ------

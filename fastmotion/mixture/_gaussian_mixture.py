@@ -18,7 +18,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmotion.core.device import Device, is_cuda_array, resolve_device
 from fastmotion.core.interop import like
 from fastmotion.core.memory import Memory, memory_of
-from fastmotion.core.validation import Interval, StrOptions, as_real_array, fit_context
+from fastmotion.core.validation import (
+    Interval,
+    StrOptions,
+    as_real_array,
+    fit_context,
+    require_no_text,
+)
 from fastmotion.em.device_input import check_device_features, host_weights
 from fastmotion.em.device_samples import (
     AnySamples,
@@ -284,6 +290,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -298,6 +305,16 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             EM did not converge in ``max_iter`` iterations.
         SingularCovarianceWarning
             A covariance was singular and has been widened.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> weights = [1, 1, 1, 3, 3, 3]  # the samples on the right count three times
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X, sample_weight=weights)
+        >>> np.sort(mixture.weights_)
+        array([0.25, 0.75])
         """
         with unchanged_by_errors(self), self._memory(X).scope():
             self._fit(self._check_samples(X, sample_weight))
@@ -310,11 +327,26 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
     ) -> NDArray[np.int64]:
         """Estimate the mixture and return the most probable component of each sample.
 
-        Parameters, errors and warnings are those of `fit`.
+        Errors and warnings are those of `fit`.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array_like
+            As for `fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), int64
+            Indices of components, from 0 on.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> labels = GaussianMixture(2, random_state=0).fit_predict(X)
+        >>> labels == labels[0]
+        array([ True,  True,  True, False, False, False])
         """
         with unchanged_by_errors(self), self._memory(X).scope():
             self._fit(self._check_samples(X, sample_weight))
@@ -333,12 +365,32 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight : array_like
             As for `fit`; a later part may be a single sample.
 
         Returns
         -------
         self
+            This object.
+
+        Raises
+        ------
+        ValueError
+            As by `fit`; or the features are not those of the parts before.
+
+        Examples
+        --------
+        Samples that come in parts, of which none is kept:
+
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> mixture = GaussianMixture(2, random_state=0)
+        >>> for _ in range(5):
+        ...     part = np.concatenate([rng.normal(0, 1, 100), rng.normal(9, 1, 100)])
+        ...     mixture = mixture.partial_fit(part[:, np.newaxis])
+        >>> mixture.n_parts_, abs(np.sort(mixture.means_.ravel())).round(1)
+        (5, array([0. , 8.9]))
         """
         with unchanged_by_errors(self), self._memory(X).scope():
             if hasattr(self, "weights_"):
@@ -361,6 +413,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -368,6 +421,19 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             ``other`` is no `GaussianMixture`.
         ValueError
             The mixtures do not match, or one has no moments, as after ``max_iter=0``.
+
+        Examples
+        --------
+        Halves of the data, fitted apart, as two processes would:
+
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.random.default_rng(0).normal([[0], [9]], 1, (2, 100)).reshape(-1, 1)
+        >>> whole, left, right = (
+        ...     GaussianMixture(2, means_init=[[0], [9]]).fit(part) for part in (X, X[::2], X[1::2])
+        ... )
+        >>> left.merge(right).means_.round(3).ravel(), whole.means_.round(3).ravel()
+        (array([0.081, 8.949]), array([0.081, 8.949]))
         """
         if not isinstance(other, GaussianMixture):
             raise TypeError(f"other must be a GaussianMixture of this package, got {type(other)}")
@@ -401,6 +467,24 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
+            Natural logarithms of densities; 0 for a sample of which nothing is known.
+
+        Raises
+        ------
+        ValueError
+            ``X`` does not have the features of `fit`, or holds infinity.
+        sklearn.exceptions.NotFittedError
+            The mixture was not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> near, far = mixture.score_samples([[1, 2], [5, 2]])
+        >>> bool(near > far)
+        True
         """
         return self._evaluate(X, "log_likelihoods")
 
@@ -421,6 +505,23 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         float
+            Natural logarithm.
+
+        Raises
+        ------
+        ValueError
+            ``X`` does not have the features of `fit`, or holds infinity.
+        sklearn.exceptions.NotFittedError
+            The mixture was not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> round(mixture.score(X), 3), float(mixture.score_samples(X).mean().round(3))
+        (3.386, 3.386)
         """
         total, weight = self._log_likelihood(X, sample_weight)
         return total / weight
@@ -435,7 +536,26 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), int64
+            Indices of components, from 0 on.
+
+        Raises
+        ------
+        ValueError
+            ``X`` does not have the features of `fit`, or holds infinity.
+        sklearn.exceptions.NotFittedError
+            The mixture was not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> left, right = mixture.predict([[0, 0], [12, 3]])
+        >>> mixture.means_[[left, right]].round(1)
+        array([[ 1.,  2.],
+               [10.,  2.]])
         """
         return self._evaluate(X, "labels")
 
@@ -450,6 +570,25 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_components)
+            Rows that add up to 1; of the dtype of ``X``, float32 or float64.
+
+        Raises
+        ------
+        ValueError
+            ``X`` does not have the features of `fit`, or holds infinity.
+        sklearn.exceptions.NotFittedError
+            The mixture was not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[0.0], [2.0], [6.0], [8.0]])
+        >>> mixture = GaussianMixture(2, means_init=[[1.0], [7.0]]).fit(X)
+        >>> mixture.predict_proba([[1.0], [4.0], [np.nan]]).round(2)
+        array([[1. , 0. ],
+               [0.5, 0.5],
+               [0.5, 0.5]])
         """
         check_is_fitted(self)
         return self._evaluate(X, "probabilities", self.weights_)
@@ -473,6 +612,16 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         ------
         ValueError
             ``n_samples`` is less than 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> samples, components = mixture.sample(100)
+        >>> samples[components == 0].mean(axis=0).round(), mixture.means_[0]
+        (array([10.,  2.]), array([10.,  2.]))
         """
         check_is_fitted(self)
         if n_samples < 1:
@@ -504,6 +653,17 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ConditionalMixture
+            With the mean, the covariance and the density of the other features.
+
+        Raises
+        ------
+        TypeError
+            ``X_known`` does not hold real numbers.
+        ValueError
+            It has another shape, a value is NaN or infinite, or the columns are not among those of
+            the mixture, or all of them.
+        sklearn.exceptions.NotFittedError
+            The mixture was not fitted.
 
         Examples
         --------
@@ -531,12 +691,24 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
         sample_weight : array_like of shape (n_samples,), default=None
             How many times each sample counts.
 
         Returns
         -------
         float
+            Twice the negative log-likelihood, plus the number of parameters times the logarithm of
+            the number of samples, or of the sum of weights.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.random.default_rng(0).normal([[0], [9]], 1, (2, 100)).reshape(-1, 1)
+        >>> one, two = (GaussianMixture(k, random_state=0).fit(X) for k in (1, 2))
+        >>> one.bic(X) > two.bic(X)
+        True
         """
         total, weight = self._log_likelihood(X, sample_weight)
         return -2 * total + self._n_parameters() * math.log(weight)
@@ -547,12 +719,23 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
+            Samples; NaN where a value is missing.
         sample_weight : array_like of shape (n_samples,), default=None
             How many times each sample counts.
 
         Returns
         -------
         float
+            Twice the negative log-likelihood, plus twice the number of parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> X = np.random.default_rng(0).normal([[0], [9]], 1, (2, 100)).reshape(-1, 1)
+        >>> one, two = (GaussianMixture(k, random_state=0).fit(X) for k in (1, 2))
+        >>> one.aic(X) > two.aic(X)
+        True
         """
         return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
 
@@ -615,6 +798,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
             )
         if is_cuda_array(X):
             as_real_array(X, "X")  # an error that tells what to do
+        require_no_text(X, "X")
         return validate_data(
             self, X, dtype=[np.float64, np.float32], order="C",
             ensure_all_finite="allow-nan" if self._allows_missing else True, **settings,

@@ -34,8 +34,18 @@ class Mixture:
     Attributes
     ----------
     weights : ndarray of shape (n_components,)
+        They add up to 1.
     gaussians : Gaussians
         With ``means``, ``covariances``, ``covariance_type`` and ``precisions_cholesky``.
+
+    Examples
+    --------
+    >>> from fastmotion.datasets import make_gaussian_set
+    >>> from fastmotion.mixture import select_components
+    >>> data = make_gaussian_set("fj1", random_state=0)
+    >>> mixture = select_components(data.X, max_components=4, random_state=0).best
+    >>> mixture.weights.round(2), mixture.gaussians.means.shape
+    (array([0.35, 0.32, 0.33]), (3, 2))
     """
 
     weights: NDArray
@@ -43,7 +53,14 @@ class Mixture:
 
     @property
     def log_weights(self) -> NDArray:
-        """Logarithms of the weights; minus infinity for a weight of 0."""
+        """Logarithms of the weights; minus infinity for a weight of 0.
+
+        Examples
+        --------
+        >>> from fastmotion.mixture import Mixture
+        >>> Mixture([0.5, 0.5, 0.0], None).log_weights.round(2)
+        array([-0.69, -0.69,  -inf])
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.weights)
 

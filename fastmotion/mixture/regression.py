@@ -35,7 +35,9 @@ class ConditionalMixture:
     weights : ndarray of shape (n_samples, n_components)
         Probabilities of the components, given the known features.
     means : ndarray of shape (n_samples, n_components, n_unknown)
+        Of the unknown features in each component, given the known ones.
     covariances : ndarray of shape (n_components, n_unknown, n_unknown)
+        Of the unknown features in each component, about these means.
     columns : ndarray of shape (n_unknown,), intp
         Indices of the unknown features, increasing: the order of all that is returned.
 
@@ -71,6 +73,19 @@ class ConditionalMixture:
         Returns
         -------
         ndarray of shape (n_samples, n_unknown)
+            In the order of `columns`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> x = np.linspace(0, 1, 200)
+        >>> noise = 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> mixture = GaussianMixture().fit(np.column_stack([x, 2 * x + noise]))
+        >>> given = mixture.condition([[0.2], [0.5]], columns=[0])
+        >>> given.mean().round(1)
+        array([[0.4],
+               [1. ]])
         """
         mean = np.einsum("nk,nkd->nd", self.weights, self.means, dtype=np.float64)
         return mean.astype(self.means.dtype)
@@ -81,6 +96,18 @@ class ConditionalMixture:
         Returns
         -------
         ndarray of shape (n_samples, n_unknown, n_unknown)
+            In the order of `columns`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> x = np.linspace(0, 1, 200)
+        >>> noise = 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> mixture = GaussianMixture().fit(np.column_stack([x, 2 * x + noise]))
+        >>> given = mixture.condition([[0.2], [0.5]], columns=[0])
+        >>> float(np.sqrt(given.covariance()[0, 0, 0]).round(1))  # the noise
+        0.1
         """
         weights = self.weights.astype(np.float64)
         total = np.tensordot(weights, self.covariances, axes=1)
@@ -96,10 +123,26 @@ class ConditionalMixture:
         Parameters
         ----------
         random_state : int, numpy.random.RandomState or None, default=None
+            Pass an int for the same draws in each call.
 
         Returns
         -------
         ndarray of shape (n_samples, n_unknown)
+            In the order of `columns`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> x = np.linspace(0, 1, 200)
+        >>> noise = 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> mixture = GaussianMixture().fit(np.column_stack([x, 2 * x + noise]))
+        >>> given = mixture.condition([[0.2], [0.5]], columns=[0])
+        >>> given.sample(random_state=0).shape
+        (2, 1)
+        >>> draws = [given.sample(random_state=seed)[1, 0] for seed in range(200)]
+        >>> round(float(np.mean(draws)), 1), round(float(np.std(draws)), 1)
+        (1.0, 0.1)
         """
         random = check_random_state(random_state)
         n_samples, _, n_unknown = self.means.shape
@@ -123,6 +166,7 @@ class ConditionalMixture:
         Returns
         -------
         ndarray of shape (n_samples,)
+            Natural logarithms of densities.
 
         Raises
         ------
@@ -130,6 +174,17 @@ class ConditionalMixture:
             ``Y`` does not hold real numbers.
         ValueError
             It has another shape, or a value is NaN or infinite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.mixture import GaussianMixture
+        >>> x = np.linspace(0, 1, 200)
+        >>> noise = 0.1 * np.random.default_rng(0).normal(size=200)
+        >>> mixture = GaussianMixture().fit(np.column_stack([x, 2 * x + noise]))
+        >>> given = mixture.condition([[0.2], [0.5]], columns=[0])
+        >>> given.score_samples([[0.4], [0.0]]).round()  # 2 * 0.2 is likely, 0 given 0.5 is not
+        array([  1., -53.])
         """
         n_samples, n_components, n_unknown = self.means.shape
         values = _check_matrix(Y, "Y", (n_samples, n_unknown))

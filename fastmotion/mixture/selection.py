@@ -65,6 +65,17 @@ class SelectionResult:
     candidates : dict of int to Mixture
         The mixture itself, of which the criterion and the log-likelihood are: ``weights``, and
         ``gaussians`` with ``means`` and ``covariances``.
+
+    Examples
+    --------
+    >>> from fastmotion.datasets import make_gaussian_set
+    >>> from fastmotion.mixture import select_components
+    >>> data = make_gaussian_set("fj1", random_state=0)
+    >>> result = select_components(data.X, max_components=5, random_state=0)
+    >>> result.criterion, sorted(result.criterion_path)
+    ('bic', [1, 2, 3, 4, 5])
+    >>> result.n_components, result.best is result.candidates[3]
+    (3, True)
     """
 
     criterion: str
@@ -74,12 +85,28 @@ class SelectionResult:
 
     @property
     def n_components(self) -> int:
-        """Number of components of least criterion."""
+        """Number of components of least criterion.
+
+        Examples
+        --------
+        >>> from fastmotion.mixture import SelectionResult
+        >>> result = SelectionResult("bic", {1: 310.0, 2: 250.5, 3: 258.2}, {}, {2: "the mixture"})
+        >>> result.n_components
+        2
+        """
         return min(self.criterion_path, key=self.criterion_path.__getitem__)
 
     @property
     def best(self) -> Mixture:
-        """The mixture of least criterion."""
+        """The mixture of least criterion.
+
+        Examples
+        --------
+        >>> from fastmotion.mixture import SelectionResult
+        >>> result = SelectionResult("bic", {1: 310.0, 2: 250.5, 3: 258.2}, {}, {2: "the mixture"})
+        >>> result.best
+        'the mixture'
+        """
         return self.candidates[self.n_components]
 
 
@@ -152,6 +179,7 @@ def select_components(
     Returns
     -------
     SelectionResult
+        With ``n_components`` and ``best``, and all that was considered.
 
     Raises
     ------

@@ -349,6 +349,19 @@ class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
             fitted before stays.
         RuntimeError
             The device is not available.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import MotionKernelBank
+        >>> angle = np.arange(60) / 5
+        >>> X = np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, np.newaxis]
+        >>> bank = MotionKernelBank(scales=(2, 4), fixed=("velocity", "acceleration")).fit(X)
+        >>> bank.kernel_names_
+        ['next2', 'next4', 'velocity', 'acceleration']
+        >>> offsets, weights = bank.kernels_[0]
+        >>> offsets, weights.round(2)
+        (array([-1,  0]), array([-0.98,  1.98]))
         """
         self._check_parameters()
         device = device_for(self.device, X)
@@ -400,6 +413,22 @@ class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
         ------
         TypeError, ValueError, RuntimeError
             As by `fit` and `transform`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import MotionKernelBank
+        >>> angle = np.arange(60) / 5
+        >>> X = np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, np.newaxis]
+        >>> bank = MotionKernelBank(scales=(2,), fixed=("velocity",), alpha=0.0)
+        >>> outputs = bank.fit_transform(X)
+        >>> outputs.shape
+        (60, 1, 2, 2)
+        >>> outputs[30, 0].round(2)  # x and y: the next position as predicted, and the velocity
+        array([[ 1.03,  0.07],
+               [-0.1 ,  0.19]])
+        >>> X[31, 0].round(2)
+        array([ 1.  , -0.08])
         """
         return self.fit(X, y, sample_weight, confidence).transform(X, confidence)
 
@@ -420,11 +449,11 @@ class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray, list of ndarray, or xarray.DataArray
-            float32 for float32, float64 for all else. With pooling an array of shape (n_sequences,
-            n_features), its columns named by `get_feature_names_out`. Without, the outputs of the
-            kernels as one more axis behind those of ``X``: (n_sequences, n_frames, n_joints,
-            n_coords, n_kernels) for an array of that form, called "kernel" in xarray; NaN where too
-            many frames of a window are missing, and fewer frames with edges="valid".
+            Of float32 for float32, of float64 for all else. With pooling an array of shape
+            (n_sequences, n_features), its columns named by `get_feature_names_out`. Without, the
+            outputs of the kernels as one more axis behind those of ``X``: (n_sequences, n_frames,
+            n_joints, n_coords, n_kernels) for an array of that form, called "kernel" in xarray; NaN
+            where too many frames of a window are missing, and fewer frames with edges="valid".
 
         Raises
         ------
@@ -437,6 +466,19 @@ class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
             too short for edges="valid" or for the finest level of the pyramid.
         RuntimeError
             The device is not available.
+
+        Examples
+        --------
+        With pooling each sequence becomes one row of features:
+
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import MotionKernelBank
+        >>> angle = np.arange(60) / 5
+        >>> X = np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, np.newaxis]
+        >>> bank = MotionKernelBank(learned=None, fixed=("velocity",), pooling="max", pyramid=(1,))
+        >>> bank.fit([X]).transform([X, X[:30]]).round(3)
+        array([[0.2  , 0.2  ],
+               [0.2  , 0.199]])
         """
         check_is_fitted(self)
         self._check_parameters()

@@ -52,6 +52,7 @@ class BlockLags:
         Returns
         -------
         self
+            This object.
         """
         heads: list[NDArray] = []
         tails: list[NDArray] = []
@@ -93,6 +94,7 @@ class BlockLags:
         Returns
         -------
         self
+            This object.
         """
         self.n_windows += other.n_windows
         self._first_row += other._first_row

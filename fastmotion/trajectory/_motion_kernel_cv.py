@@ -137,6 +137,16 @@ class MotionKernelCV(ArrayOutput, TransformerMixin, BaseEstimator):
         TypeError, ValueError, RuntimeError
             As for `MotionKernel.fit`; ValueError also if there are fewer than two parts to leave
             out, or no candidates.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.trajectory import MotionKernelCV
+        >>> X = make_motion("walk", n_sequences=4, n_frames=100, noise=2.0, random_state=0).observed
+        >>> persons = [0, 0, 1, 1]  # two sequences of each
+        >>> search = MotionKernelCV(n_taps=(2, 9)).fit(X, groups=persons)
+        >>> search.best_params_["n_taps"], search.cv_results_["split_test_loss"].shape
+        (9, (2, 2))
         """
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(deep=False), type(self).__name__
@@ -211,22 +221,135 @@ class MotionKernelCV(ArrayOutput, TransformerMixin, BaseEstimator):
         confidence: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Any:
-        """Fit to sequences and return the chosen kernel's output on them; see `fit`."""
+        """Fit to sequences and return the chosen kernel's output on them.
+
+        Parameters
+        ----------
+        X, y, sample_weight, confidence, groups : array_like
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray, list of ndarray or xarray.DataArray
+            As by `MotionKernel.transform`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `fit` and `MotionKernel.transform`.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.trajectory import MotionKernelCV
+        >>> X = make_motion("walk", n_sequences=4, n_frames=100, noise=2.0, random_state=0).observed
+        >>> MotionKernelCV(n_taps=(2, 9)).fit_transform(X).shape
+        (4, 100, 19, 3)
+        """
         return self.fit(X, y, sample_weight, confidence, groups).transform(X, confidence)
 
     def transform(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
-        """Return the output of the chosen kernel; see `MotionKernel.transform`."""
+        """Return the output of the chosen kernel at each frame.
+
+        Parameters
+        ----------
+        X : array_like, list of array_like, or xarray.DataArray
+            As for `fit`, with the same joints.
+        confidence : like X without coordinates, or None, default=None
+            As for `MotionKernel.transform`.
+
+        Returns
+        -------
+        ndarray, list of ndarray or xarray.DataArray
+            As by `MotionKernel.transform`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `MotionKernel.transform`.
+        sklearn.exceptions.NotFittedError
+            It was not fitted.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.trajectory import MotionKernelCV
+        >>> X = make_motion("walk", n_sequences=4, n_frames=100, noise=2.0, random_state=0).observed
+        >>> search = MotionKernelCV(n_taps=(2, 9)).fit(X[:3])
+        >>> bool((search.transform(X[3]) == search.best_estimator_.transform(X[3])).all())
+        True
+        """
         check_is_fitted(self)
         return self.best_estimator_.transform(X, confidence)
 
     def predict(self, X: ArrayLike, confidence: ArrayLike | None = None) -> Any:
-        """Return what the chosen kernel predicts; as `transform`."""
+        """Return what the chosen kernel predicts, at the frame from which it does.
+
+        Parameters
+        ----------
+        X : array_like, list of array_like, or xarray.DataArray
+            As for `fit`, with the same joints.
+        confidence : like X without coordinates, or None, default=None
+            As for `MotionKernel.transform`.
+
+        Returns
+        -------
+        ndarray, list of ndarray or xarray.DataArray
+            As by `MotionKernel.predict`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `MotionKernel.predict`.
+        sklearn.exceptions.NotFittedError
+            It was not fitted.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.trajectory import MotionKernelCV
+        >>> X = make_motion("walk", n_sequences=4, n_frames=100, noise=2.0, random_state=0).observed
+        >>> search = MotionKernelCV(n_taps=(2, 9)).fit(X[:3])
+        >>> predicted = search.predict(X[3])
+        >>> error = predicted[:-1] - X[3, 1:]  # mm; the step from frame to frame is larger
+        >>> bool(error.std() < (X[3, 1:] - X[3, :-1]).std())
+        True
+        """
         return self.transform(X, confidence)
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the coefficient of determination; see `MotionKernel.score`."""
+        """Return the coefficient of determination R² over all complete windows.
+
+        Parameters
+        ----------
+        X : array_like, list of array_like, or xarray.DataArray
+            As for `fit`, with the same joints.
+        y, sample_weight : array_like or None, default=None
+            As for `MotionKernel.fit`.
+
+        Returns
+        -------
+        float
+            1 for an exact kernel, 0 for a constant.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `MotionKernel.score`.
+        sklearn.exceptions.NotFittedError
+            It was not fitted.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_motion
+        >>> from fastmotion.trajectory import MotionKernelCV
+        >>> X = make_motion("walk", n_sequences=4, n_frames=100, noise=2.0, random_state=0).observed
+        >>> search = MotionKernelCV(n_taps=(2, 9)).fit(X[:3])
+        >>> search.score(X[3:])
+        1.000
+        """
         check_is_fitted(self)
         return self.best_estimator_.score(X, y, sample_weight)
 

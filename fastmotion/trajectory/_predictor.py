@@ -132,13 +132,15 @@ class LinearMotionPredictor(BaseEstimator):
             n_coords), or a list of sequences of the second shape. Windows in which a value is NaN
             are left out, as are those whose longest horizon lies beyond the sequence. There are no
             confidences: what is not to be trusted must be set to NaN.
-        y : ignored
+        y : object, default=None
+            Ignored.
         sample_weight : array_like of shape (n_sequences,) or None, default=None
             How often each sequence counts; not negative.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -149,6 +151,16 @@ class LinearMotionPredictor(BaseEstimator):
             negative or not finite, or there is not one complete window of a weight above zero.
         RuntimeError
             ``X`` lies on a CUDA device; this estimator works on the host.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import LinearMotionPredictor
+        >>> phase = np.arange(60.0)[:, np.newaxis, np.newaxis] / 6
+        >>> X = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)  # two joints, one coordinate
+        >>> predictor = LinearMotionPredictor(n_taps=2, horizons=(1, 5)).fit(X)
+        >>> predictor.n_windows_
+        54
         """
         horizons = self._check_parameters()
         sequences = self._check_input(X)
@@ -167,19 +179,33 @@ class LinearMotionPredictor(BaseEstimator):
         ----------
         X : array_like, list of array_like, or xarray.DataArray
             As for `fit`. No window reaches from one call to the next: pass whole sequences.
-        y : ignored
+        y : object, default=None
+            Ignored.
         sample_weight : array_like of shape (n_sequences,) or None, default=None
             As for `fit`.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
         TypeError, ValueError
             As for `fit`; also where the poses are of another size than those before, or `n_taps`
             or `horizons` were changed in between. What was seen before is kept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import LinearMotionPredictor
+        >>> phase = np.arange(60.0)[:, np.newaxis, np.newaxis] / 6
+        >>> X = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)  # two joints, one coordinate
+        >>> predictor = LinearMotionPredictor(n_taps=2, alpha=0)
+        >>> for sequence in (X[:30], X[30:]):
+        ...     predictor = predictor.partial_fit(sequence)
+        >>> predictor.score(X)
+        1.0
         """
         if not hasattr(self, "coef_"):
             return self.fit(X, sample_weight=sample_weight)
@@ -200,6 +226,7 @@ class LinearMotionPredictor(BaseEstimator):
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -207,6 +234,16 @@ class LinearMotionPredictor(BaseEstimator):
             ``other`` is something else.
         ValueError
             The windows or the sizes of the poses differ.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import LinearMotionPredictor
+        >>> phase = np.arange(60.0)[:, np.newaxis, np.newaxis] / 6
+        >>> X = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)  # two joints, one coordinate
+        >>> predictor = LinearMotionPredictor(n_taps=2, alpha=0).fit(X[:30])
+        >>> predictor.merge(LinearMotionPredictor(n_taps=2, alpha=0).fit(X[30:])).score(X)
+        1.0
         """
         if not isinstance(other, LinearMotionPredictor):
             raise TypeError(f"other must be a LinearMotionPredictor, got {type(other).__name__}")
@@ -248,6 +285,19 @@ class LinearMotionPredictor(BaseEstimator):
             ``X`` does not hold real numbers.
         ValueError
             The shape is wrong or a value infinite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import LinearMotionPredictor
+        >>> phase = np.arange(60.0)[:, np.newaxis, np.newaxis] / 6
+        >>> X = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)  # two joints, one coordinate
+        >>> predictor = LinearMotionPredictor(n_taps=2, horizons=(1, 5), alpha=0).fit(X)
+        >>> prediction = predictor.predict(X)
+        >>> prediction[-1, 0, 0]
+        array([-0.544, -0.946])
+        >>> np.sin([60 / 6, 64 / 6])
+        array([-0.544, -0.946])
         """
         check_is_fitted(self)
         sequences = self._check_fitted_input(X)
@@ -264,7 +314,8 @@ class LinearMotionPredictor(BaseEstimator):
         ----------
         X : array_like, list of array_like, or xarray.DataArray
             As for `fit`, with the same joints.
-        y : ignored
+        y : object, default=None
+            Ignored.
 
         Returns
         -------
@@ -281,6 +332,15 @@ class LinearMotionPredictor(BaseEstimator):
         ValueError
             The shape is wrong, a value is infinite, there is not one complete window, or nothing
             moves.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import LinearMotionPredictor
+        >>> phase = np.arange(60.0)[:, np.newaxis, np.newaxis] / 6
+        >>> X = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)  # two joints, one coordinate
+        >>> LinearMotionPredictor(n_taps=2, horizons=(10,), alpha=0).fit(X).score(X)
+        1.0
         """
         check_is_fitted(self)
         sequences = self._check_fitted_input(X)

@@ -87,6 +87,7 @@ def fixed_kernel(
     offsets : ndarray of shape (n_taps,), int64
         Increasing.
     weights : ndarray of shape (n_taps,), float64
+        What multiplies each of these frames.
 
     Raises
     ------
