@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 # Machine code that Numba compiles stays in the checkout, so that `make clean` means a cold start.
 export FASTMOTION_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: help demo test peers bench gpu-test gpu-bench on-gpu-test on-gpu-bench lint docs clean
+.PHONY: help demo test peers bench wheel-check gpu-test gpu-bench on-gpu-test on-gpu-bench lint docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   optical flow of a real image pair; leaves demo.png"
 	@echo "make test   the whole test suite"
 	@echo "make peers  hmmlearn's own tests, from its source distribution, run against ours"
-	@echo "make bench  benchmarks beside other libraries; FASTMOTION_DATA adds accuracy"
+	@echo "make bench  benchmarks beside other libraries, and a report in bench/results/README.md;"
+	@echo "            FASTMOTION_DATA adds accuracy, QUICK=1 is short and writes to .cache/bench"
+	@echo "make wheel-check  builds the wheel, installs it elsewhere, and runs demo and README there"
 	@echo "make gpu-test   the tests of CUDA kernels on this machine's GPU; CUDA=13 takes that CUDA"
 	@echo "make gpu-bench  benchmarks on it beside PyTorch, CuPy, kornia and OpenCV; QUICK=1 for small ones"
 	@echo "make lint   ruff and mypy"
@@ -23,8 +25,10 @@ help:
 demo: $(VENV)/.with-demo
 	$(BIN)/fastmotion demo -o demo.png
 
+# How long the whole suite takes is part of the report of `make bench`.
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest --durations=15 $(ARGS)
+	@mkdir -p .cache
+	$(BIN)/python -m pytest --durations=15 $(if $(ARGS),$(ARGS),--junitxml=.cache/tests.xml)
 
 # hmmlearn's wheel has no tests. Those of scikit-learn are installed and run with all others.
 HMMLEARN := hmmlearn-0.3.3
@@ -37,21 +41,24 @@ peers: $(VENV)/.with-test .cache/peers/$(HMMLEARN)
 	  --no-binary hmmlearn --dest .cache/peers hmmlearn==$(HMMLEARN:hmmlearn-%=%)
 	tar -xzf .cache/peers/$(HMMLEARN).tar.gz -C .cache/peers
 
-# What speed and accuracy are measured of, family by family.
-FAMILIES := flow trajectory mixture epipolar
+# Scripts of the report, in the order in which they run. The last ones need FASTMOTION_DATA.
+BENCHES := speed_flow speed_trajectory speed_mixture speed_epipolar speed_homography speed_features \
+  accuracy_mixture accuracy_epipolar uncertainty_epipolar startup
+BENCHES_ON_DATA := accuracy_flow accuracy_trajectory
 # Timings need the machine for themselves. A missed goal does not keep the rest from running.
+bench: export FASTMOTION_BENCH := $(if $(QUICK),quick,full)
 bench: $(VENV)/.with-bench
 	@status=0; \
-	$(BIN)/python -m pytest bench -k "not gpu" --benchmark-enable $(ARGS) || status=1; \
-	for family in $(FAMILIES); do \
-	  $(BIN)/python -m bench.speed_$$family || status=1; \
-	  case "$$family:$$FASTMOTION_DATA" in flow:|trajectory:) continue;; esac; \
-	  $(BIN)/python -m bench.accuracy_$$family || status=1; \
+	for script in $(BENCHES) $(if $(FASTMOTION_DATA),$(BENCHES_ON_DATA)); do \
+	  echo; echo "== $$script"; \
+	  $(BIN)/python -m bench.$$script --save $(ARGS) || status=1; \
 	done; \
-	for script in speed_homography uncertainty_epipolar; do \
-	  $(BIN)/python -m bench.$$script || status=1; \
-	done; \
+	$(BIN)/python -m bench.summary || status=1; \
 	exit $$status
+
+# Leaves wheel and source distribution in dist.
+wheel-check: $(VENV)/.with-wheel-check
+	$(BIN)/python -m tests.wheel
 
 # Major version of CUDA: 12, or 13 where the driver is new enough. Each has an environment of its own,
 # as the packages for one and for the other exclude each other.
@@ -85,6 +92,7 @@ lint: $(VENV)/.with-test
 
 docs: $(VENV)/.with-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_pages.py docs/_build/html
 
 clean:
 	rm -rf $(VENV) .venv-cu12 .venv-cu13 .cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
