@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import fastmotion
-from fastmotion.cli import bench, demo, epipolar, flow, info, kernel, warmup
+from fastmotion.cli import bench, demo, epipolar, features, flow, info, kernel, warmup
 
 __all__ = ["main"]
 
@@ -59,6 +59,6 @@ def _build_parser() -> argparse.ArgumentParser:
         "--traceback", action="store_true", help="show where in the code an error arose"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (flow, kernel, epipolar, demo, bench, info, warmup):
+    for command in (flow, features, kernel, epipolar, demo, bench, info, warmup):
         command.add_parser(commands)
     return parser

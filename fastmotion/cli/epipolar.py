@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastmotion.cli.messages import print_warnings
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -149,15 +151,8 @@ def _make_estimator(args: argparse.Namespace) -> Any:
 
 
 def _fit(estimator: Any, matches: _Matches) -> Any:
-    """Fit, and tell of warnings as the command line tells of errors."""
-    import warnings
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        estimator.fit(matches.X, quality=matches.quality)
-    for warning in caught:
-        print(f"fastmotion: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
-    return estimator
+    with print_warnings():
+        return estimator.fit(matches.X, quality=matches.quality)
 
 
 def _read(path: str, quality: str | None) -> _Matches:

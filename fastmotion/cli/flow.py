@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from itertools import pairwise
+from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_estimator_options", "add_parser", "make_estimator", "run"]
 
 _METHODS = {"horn-schunck": "HornSchunck", "lucas-kanade": "LucasKanade"}
 _PRESETS = ("fast", "medium", "default", "best")
@@ -33,6 +34,18 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="coloured flow: an image or a video")
     parser.add_argument("--flo", metavar="FILE", help="flow itself, Middlebury format (two images)")
+    add_estimator_options(parser)
+    parser.add_argument(
+        "--max-magnitude",
+        type=_positive_number,
+        metavar="PIXELS",
+        help="speed that gets the full colour (default: from the flow itself)",
+    )
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def add_estimator_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `make_estimator` looks at."""
     parser.add_argument(
         "--method", choices=_METHODS, default="horn-schunck", help="default: %(default)s"
     )
@@ -42,15 +55,16 @@ def add_parser(commands: Any) -> None:
         default="default",
         help="speed against accuracy (default: %(default)s)",
     )
-    parser.add_argument(
-        "--max-magnitude",
-        type=_positive_number,
-        metavar="PIXELS",
-        help="speed that gets the full colour (default: from the flow itself)",
-    )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="number of threads (default: all)")
-    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def make_estimator(args: argparse.Namespace) -> Any:
+    """Return the estimator of flow that was asked for."""
+    import fastmotion.flow
+
+    estimator_class = getattr(fastmotion.flow, _METHODS[args.method])
+    return estimator_class.from_preset(args.preset, device=args.device, n_jobs=args.n_jobs)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -72,7 +86,7 @@ def _run_on_images(args: argparse.Namespace) -> None:
     from fastmotion.io import read_image, write_flo, write_image
 
     frame0, frame1 = map(read_image, args.inputs)
-    flow = _make_estimator(args).estimate(frame0, frame1)
+    flow = make_estimator(args).estimate(frame0, frame1)
     if args.flo:
         write_flo(args.flo, flow)
     if args.output:
@@ -80,33 +94,25 @@ def _run_on_images(args: argparse.Namespace) -> None:
 
 
 def _run_on_video(args: argparse.Namespace) -> None:
-    from fastmotion.core.validation import import_optional
     from fastmotion.io import video_info, write_video
     from fastmotion.io.video import check_video_suffix
 
     check_video_suffix(args.output)  # before the work rather than after it
-    tqdm = import_optional("tqdm", extra="io", purpose="showing progress").tqdm
     path = args.inputs[0]
     info = video_info(path)
-    estimator = _make_estimator(args)
+    estimator = make_estimator(args)
     scale = args.max_magnitude or _find_scale(path, estimator, info.n_frames)
-    frames = _color_video(path, estimator, scale)
-    n_pairs = info.n_frames - 1 if info.n_frames else None
-    with tqdm(frames, total=n_pairs, unit="frame") as progress:
-        write_video(args.output, progress, info.fps)
+    write_video(args.output, _color_video(path, estimator, scale), info.fps)
     print(f"Full colour: {scale:.3g} pixels a frame")
 
 
 def _color_video(path: str, estimator: Any, scale: float) -> Iterator[NDArray]:
-    """Yield the coloured flow of each pair of neighbours, with two frames in memory at most."""
+    """Yield the coloured flow of each pair of neighbours."""
     from fastmotion.display import flow_to_color
-    from fastmotion.io import iter_video
+    from fastmotion.video import stream
 
-    pair = None
-    for pair in pairwise(iter_video(path)):
-        yield flow_to_color(estimator.estimate(*pair), scale)
-    if pair is None:
-        raise ValueError(f"{path} has one frame: give a video, or two images.")
+    for clip in stream(path, estimator, clip_length=2, progress=True):
+        yield flow_to_color(clip.output[0], scale)
 
 
 def _find_scale(path: str, estimator: Any, n_frames: int | None) -> float:
@@ -114,25 +120,16 @@ def _find_scale(path: str, estimator: Any, n_frames: int | None) -> float:
     import numpy as np
 
     from fastmotion.display.color import robust_maximum
-    from fastmotion.io import iter_video
+    from fastmotion.video import stream
 
     # Without a number of frames, the first pair has to do.
-    sampled = set(np.linspace(0, (n_frames or 2) - 2, _SAMPLED_PAIRS).astype(int))
-    scale = _LEAST_SCALE
-    for index, (frame0, frame1) in enumerate(pairwise(iter_video(path))):
-        if index in sampled:
-            flow = estimator.estimate(frame0, frame1)
-            scale = max(scale, robust_maximum(np.hypot(flow[..., 0], flow[..., 1])))
-        if index >= max(sampled):
-            break
-    return scale
-
-
-def _make_estimator(args: argparse.Namespace) -> Any:
-    import fastmotion.flow
-
-    estimator_class = getattr(fastmotion.flow, _METHODS[args.method])
-    return estimator_class.from_preset(args.preset, device=args.device, n_jobs=args.n_jobs)
+    n_samples = _SAMPLED_PAIRS if n_frames else 1
+    step = max(1, ((n_frames or 2) - 2) // (_SAMPLED_PAIRS - 1))
+    clips = stream(path, estimator, clip_length=2, step=step, progress=False)
+    with closing(clips):
+        flows = [clip.output for clip in islice(clips, n_samples)]
+    speeds = [robust_maximum(np.hypot(flow[..., 0], flow[..., 1])) for flow in flows]
+    return max(_LEAST_SCALE, *speeds)
 
 
 def _positive_number(text: str) -> float:

@@ -99,7 +99,7 @@ def stream(
         shape and dtype: an array, or a generator, of which one frame is taken at a time.
     estimator : estimator or pipeline
         Takes clips of shape (n_clips, n_frames, height, width[, channels]), and is given one at a
-        time. It must be fitted, unless it needs no fit, as estimators of flow do.
+        time. It must be fitted, unless it needs no fit: estimators of flow do not.
     clip_length : int, default=16
         Frames of a clip, at least 2.
     step : int or None, default=None
@@ -207,7 +207,8 @@ def _method_of(estimator: Any, method: str) -> Callable[[NDArray], Any]:
             f"estimator must have a method {method!r} that takes clips, got {estimator!r}; "
             "pass method= for another one"
         )
-    check_is_fitted(estimator)
+    if hasattr(estimator, "fit"):
+        check_is_fitted(estimator)
     return getattr(estimator, method)
 
 

@@ -151,7 +151,7 @@ def test_missing_extra(monkeypatch, images, stand_in, capsys, tmp_path):
 def test_options_make_an_estimator(method, preset):
     options = ["--method", method, "--preset", preset, "--device", "cpu", "--n-jobs", "1"]
     args = entry._build_parser().parse_args(["flow", "film.mp4", "-o", "flow.mp4", *options])
-    estimator = flow._make_estimator(args)
+    estimator = flow.make_estimator(args)
     assert type(estimator).__name__.lower() == method.replace("-", "")
     params = estimator.get_params()
     assert (params["device"], params["n_jobs"]) == ("cpu", 1)
