@@ -159,7 +159,7 @@ class TwoViewEstimator(BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight, quality
+        X, y, sample_weight, quality : array_like
             As for `fit`.
 
         Returns
@@ -176,6 +176,15 @@ class TwoViewEstimator(BaseEstimator):
         -----
         DegenerateMatchesWarning
             As by `fit`.
+
+        Examples
+        --------
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> view = make_two_view(n_matches=200, inlier_ratio=0.6, noise=0.5, random_state=0)
+        >>> kept = view.matches[FundamentalMatrix(random_state=0).fit_predict(view.matches)]
+        >>> len(kept), int(view.inlier_mask.sum())
+        (112, 120)
         """
         return self.fit(X, y, sample_weight=sample_weight, quality=quality).inlier_mask_
 

@@ -195,6 +195,18 @@ class FundamentalMatrix(TwoViewEstimator):
 
     @cached_property
     def covariance_(self) -> NDArray[np.float64]:
+        """Covariance of ``F_.ravel()``, of shape (9, 9); infinite where `F_` is undetermined.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.datasets import make_two_view
+        >>> from fastmotion.epipolar import FundamentalMatrix
+        >>> view = make_two_view(n_matches=100, inlier_ratio=1.0, random_state=0)
+        >>> model = FundamentalMatrix(random_state=0).fit(view.matches)
+        >>> model.covariance_.shape, int(np.linalg.matrix_rank(model.covariance_))
+        ((9, 9), 7)
+        """
         check_is_fitted(self)
         if self.degeneracy_ == "none":
             try:

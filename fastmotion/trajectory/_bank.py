@@ -518,6 +518,15 @@ class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
             There is no pooling.
         sklearn.exceptions.NotFittedError
             It was not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmotion.trajectory import MotionKernelBank
+        >>> X = np.sin(np.arange(60.0) / 5).reshape(1, 60, 1, 1)
+        >>> bank = MotionKernelBank(scales=(2,), fixed=("velocity",), pooling="std", pyramid=(1,))
+        >>> bank.fit(X).get_feature_names_out().tolist()
+        ['next2_joint0_x_std_1of1', 'velocity_joint0_x_std_1of1']
         """
         check_is_fitted(self)
         coords = "xyz" if self.n_coords_ <= 3 else range(self.n_coords_)
