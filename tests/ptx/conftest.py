@@ -4,19 +4,22 @@ import pytest
 
 from tests.ptx import gate
 
-REPORTS = pytest.StashKey()
+TABLE = "table of CUDA kernels"
 
 
-@pytest.fixture(scope="session")
-def reports(request):
+@pytest.fixture
+def reports(record_property):
     """Return the reports of all CUDA kernels of the package."""
     found = gate.inspect_all([kernel.name for kernel in gate.package_kernels()])
-    request.config.stash[REPORTS] = found
+    # A property of the test, so that it also comes from a worker of pytest-xdist.
+    record_property(TABLE, gate.table(found))
     return found
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter):
     """Print the table of reports, if they were made."""
-    if REPORTS in config.stash:
-        terminalreporter.section("CUDA kernels, compiled without a device")
-        terminalreporter.write_line(gate.table(config.stash[REPORTS]))
+    for outcome in "passed", "failed":
+        for report in terminalreporter.getreports(outcome):
+            for table in (value for name, value in report.user_properties if name == TABLE):
+                terminalreporter.section("CUDA kernels, compiled without a device")
+                terminalreporter.write_line(table)
