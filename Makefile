@@ -26,9 +26,11 @@ demo: $(VENV)/.with-demo
 	$(BIN)/fastmotion demo -o demo.png
 
 # How long the whole suite takes is part of the report of `make bench`.
+# Each worker compiles what its tests need: more than a few gain nothing. ARGS="-n0 …" has none.
+WORKERS := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 test: $(VENV)/.with-test
 	@mkdir -p .cache
-	$(BIN)/python -m pytest --durations=15 $(if $(ARGS),$(ARGS),--junitxml=.cache/tests.xml)
+	$(BIN)/python -m pytest $(WORKERS) --durations=15 $(if $(ARGS),$(ARGS),--junitxml=.cache/tests.xml)
 
 # hmmlearn's wheel has no tests. Those of scikit-learn are installed and run with all others.
 HMMLEARN := hmmlearn-0.3.3
