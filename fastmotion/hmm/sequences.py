@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
+from fastmotion.core.compile import as_kernel_input
 from fastmotion.core.device import CPU, is_cuda_array
 from fastmotion.core.interop import as_device_array
 from fastmotion.core.memory import Memory, memory_of
-from fastmotion.core.validation import as_real_array
+from fastmotion.core.validation import as_real_array, require_no_text
 from fastmotion.em.device_input import check_device_features, host_weights
 from fastmotion.em.missing import DevicePatterns
 from fastmotion.em.rows import has_missing
@@ -156,6 +157,7 @@ def check_sequences(
             as_real_array(X, "X")  # raises
         frames = check_device_features(estimator, X, memory.device, allow_nan=True, reset=reset)
         return FrameSequences(frames, _check_stops(given, len(frames)), memory)
+    require_no_text(X, "X")
     frames = validate_data(
         estimator,
         X,
@@ -165,7 +167,7 @@ def check_sequences(
         reset=reset,
     )
     stops = _check_stops(given, len(frames))
-    return FrameSequences(memory.put(frames), stops, memory)
+    return FrameSequences(memory.put(as_kernel_input(frames)), stops, memory)
 
 
 def _name_of_dtype(array: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmotion.core.compile import as_kernel_input
 from fastmotion.core.device import CPU, Device, is_cuda_array, resolve_device
 from fastmotion.core.interop import as_device_array, like, summarise
 from fastmotion.core.memory import memory_at, memory_of
@@ -807,7 +808,7 @@ def _join(blocks: list[Any], device: Device) -> Any:
     if any(map(is_cuda_array, blocks)):
         return on_device.join(blocks, device, dtype)
     if len(blocks) == 1:
-        return np.ascontiguousarray(blocks[0], dtype).reshape(-1, *shape)
+        return as_kernel_input(np.ascontiguousarray(blocks[0], dtype).reshape(-1, *shape))
     out = np.empty((sum(block.shape[0] * block.shape[1] for block in blocks), *shape), dtype)
     return np.concatenate([block.reshape(-1, *shape) for block in blocks], out=out)
 
