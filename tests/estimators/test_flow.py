@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import estimator_checks, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 import fastmotion
@@ -23,19 +23,6 @@ from tests.reference.flow_cases import texture, texture_pair
 
 ESTIMATORS = [HornSchunck, LucasKanade]
 PRESETS = ["fast", "medium", "default", "best"]
-
-# Checks of scikit-learn that give the estimator no data; the others pass two-dimensional data.
-SKLEARN_CHECKS = [
-    "check_estimator_cloneable",
-    "check_estimator_repr",
-    "check_estimator_tags_renamed",
-    "check_get_params_invariance",
-    "check_mixin_order",
-    "check_no_attributes_set_in_init",
-    "check_parameters_default_constructible",
-    "check_set_params",
-    "check_valid_tag_types",
-]
 
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
 
@@ -51,12 +38,6 @@ def clips(n_clips=3, n_frames=3, shape=(24, 32)):
 
 
 # Parameters, copies and pickles
-
-
-@each_estimator
-@pytest.mark.parametrize("check", SKLEARN_CHECKS)
-def test_scikit_learns_checks(estimator, check):
-    getattr(estimator_checks, check)(estimator.__name__, estimator())
 
 
 @each_estimator

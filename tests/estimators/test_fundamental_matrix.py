@@ -12,7 +12,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar import DegenerateMatchesWarning, FundamentalMatrix
@@ -354,54 +353,6 @@ def test_easy_matches_need_few_trials():
 
 
 # An estimator among others
-
-# scikit-learn's data have any number of columns, and y is a vector: matches have four columns, or
-# two and y two. What these checks are about is tested here and in test_fundamental_matrix_input.py.
-NEED_OTHER_DATA = [
-    "check_all_zero_sample_weights_error",
-    "check_complex_data",
-    "check_dict_unchanged",
-    "check_dont_overwrite_parameters",
-    "check_dtype_object",
-    "check_estimator_sparse_array",
-    "check_estimator_sparse_matrix",
-    "check_estimator_sparse_tag",
-    "check_estimators_dtypes",
-    "check_estimators_empty_data_messages",
-    "check_estimators_fit_returns_self",
-    "check_estimators_nan_inf",
-    "check_estimators_overwrite_params",
-    "check_estimators_pickle",
-    "check_f_contiguous_array_estimator",
-    "check_fit2d_1feature",
-    "check_fit2d_1sample",
-    "check_fit2d_predict1d",
-    "check_fit_check_is_fitted",
-    "check_fit_idempotent",
-    "check_fit_score_takes_y",
-    "check_methods_sample_order_invariance",
-    "check_methods_subset_invariance",
-    "check_n_features_in",
-    "check_n_features_in_after_fitting",
-    "check_pipeline_consistency",
-    "check_positive_only_tag_during_fit",
-    "check_readonly_memmap_input",
-    "check_sample_weight_equivalence_on_dense_data",
-    "check_sample_weights_list",
-    "check_sample_weights_not_an_array",
-    "check_sample_weights_not_overwritten",
-    "check_sample_weights_pandas_series",
-    "check_sample_weights_shape",
-]
-
-
-@parametrize_with_checks(
-    [FundamentalMatrix(max_trials=50), FundamentalMatrix("eight_point")],
-    expected_failed_checks=lambda model: dict.fromkeys(NEED_OTHER_DATA, "needs matches"),
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
-
 
 PARAMETERS = {
     "method": "lmeds",

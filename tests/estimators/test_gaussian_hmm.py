@@ -12,7 +12,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmotion.datasets import make_hmm
 from fastmotion.em.gaussians import COVARIANCE_TYPES
@@ -58,27 +57,6 @@ def started(data, kind="diag", cls=GaussianHMM, offset=0.0, **kwargs):
 
 def split(data):
     return np.split(data.X, np.cumsum(data.lengths)[:-1])
-
-
-# Whether frames are exchangeable, or samples independent, is what these checks ask; frames of a
-# sequence are neither, and score_samples returns a pair, as hmmlearn's does.
-EXPECTED_FAILURES = {
-    "check_methods_sample_order_invariance": "the order of frames is what the model is about",
-    "check_methods_subset_invariance": "a frame's state depends on the frames around it",
-    "check_sample_weight_equivalence_on_dense_data": (
-        "a frame that is repeated is one more step of the chain, which no weight can be"
-    ),
-}
-
-
-@parametrize_with_checks(
-    [GaussianHMM(2, kind) for kind in COVARIANCE_TYPES],
-    expected_failed_checks=lambda model: EXPECTED_FAILURES,
-)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore::fastmotion.em.gaussians.SingularCovarianceWarning")
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 @pytest.fixture
