@@ -49,6 +49,17 @@ class CompensatedFlow(NamedTuple):
         positive determinant; NaN where none was found.
     inlier_share : ndarray of shape (...), float64
         Share of the vectors looked at that obey the homography; NaN where none was found.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmotion.video import CameraCompensation
+    >>> pan = np.full((48, 64, 2), 1.5, dtype=np.float32)
+    >>> found = CameraCompensation(random_state=0).estimate(pan)
+    >>> found.flow.shape, (found.homographies / found.homographies[2, 2]).round(3)
+    ((48, 64, 2), array([[1. , 0. , 1.5],
+                         [0. , 1. , 1.5],
+                         [0. , 0. , 1. ]]))
     """
 
     flow: Any
@@ -69,6 +80,13 @@ class CameraMotion:
         Degrees that the picture turns by, from the right towards below: clockwise as one sees it.
     zoom : ndarray of shape (...), float64
         Factor by which lengths grow, 1 without zoom.
+
+    Examples
+    --------
+    >>> from fastmotion.video import camera_motion
+    >>> motion = camera_motion([[0, -1, 100], [1, 0, 0], [0, 0, 1]], (101, 101))
+    >>> motion.translation, float(motion.rotation), float(motion.zoom)
+    (array([0., 0.]), 90.0, 1.0)
     """
 
     translation: NDArray[np.float64]
@@ -266,11 +284,13 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         ----------
         X : array_like of shape (n_clips, n_pairs, height, width, 2)
             Flow in pixels.
-        y : ignored
+        y : object, default=None
+            Ignored.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------

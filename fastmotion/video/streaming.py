@@ -61,6 +61,18 @@ class ClipResult:
         were reduced. Lengths in the output times this are pixels of the source.
     output : object
         What the estimator made of the clip, without the axis of clips.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from fastmotion.video import stream
+    >>> brightness = FunctionTransformer(lambda clips: clips.mean(axis=(1, 2, 3)))
+    >>> film = np.arange(6)[:, np.newaxis, np.newaxis] * np.ones((6, 48, 64))
+    >>> for clip in stream(film, brightness, clip_length=3, step=3, height=24, fps=30):
+    ...     print(clip.start, clip.n_frames, clip.time, clip.pixel_size, clip.output)
+    0 3 0.0 2.0 1.0
+    3 3 0.1 2.0 4.0
     """
 
     start: int
@@ -120,7 +132,8 @@ def stream(
         memory. Estimators of flow take nothing else of them.
     last_clip : {"keep", "drop"}, default="keep"
         What becomes of frames at the end that fill no clip: a shorter clip, if there are two or
-        more and one of them was in no clip yet; or nothing.
+        more and one of them was in no clip yet; or nothing, for estimators that need clips of one
+        length.
     fps : float or None, default=None
         Frames per second; None for what the file tells.
     method : str, default="transform"

@@ -47,7 +47,7 @@ def motion_table(
     ----------
     source : str, path-like or iterable of array_like
         A video file, which needs the extra ``io``, or frames; see `stream`.
-    flow : transformer or None, default=None
+    flow : estimator or None, default=None
         Makes flow of clips; None for `fastmotion.flow.HornSchunck` with its defaults.
     camera : CameraCompensation or bool, default=True
         Takes the camera's motion out of the flow before all else is measured. True for one with its
@@ -55,17 +55,30 @@ def motion_table(
     histogram : FlowHistogram or bool, default=True
         Histograms of flow for the last columns, without ``block_shape``. True for four cells, 2 x 2
         over the whole clip; False for none.
-    clip_length, step, start, stop, unit, last_clip, fps, progress
-        See `stream`: by default clips have 16 frames, and neighbours share one of them.
+    clip_length : int, default=16
+        Frames of a clip.
+    step : int or None, default=None
+        Frames from the start of a clip to the start of the next; None for ``clip_length - 1``, so
+        that all pairs of neighbouring frames are in one clip each.
+    start, stop : float, default=0 and None
+        The part of the video to measure; None goes on to the end.
+    unit : {"frames", "seconds"}, default="frames"
+        Of ``start`` and ``stop``.
     height : int or None, default=240
         The height in pixels that frames are reduced to before flow is estimated; None for that of
         the source.
+    last_clip : {"keep", "drop"}, default="keep"
+        What becomes of frames at the end that fill no clip.
+    fps : float or None, default=None
+        Frames per second; None for what the file tells.
+    progress : bool or None, default=None
+        Whether to show a progress bar; None shows one on a terminal.
 
     Returns
     -------
     dict of str to ndarray of shape (n_clips,)
         Columns by their names, which a data frame can be made of: ``pandas.DataFrame(table)``.
-        Pixels are those of the source, whatever ``height`` is.
+        Lengths are in pixels of the source, whatever ``height`` is.
 
         start_frame, n_frames
             Index of the clip's first frame, and how many frames it has.
@@ -95,7 +108,7 @@ def motion_table(
         camera_found
             Share of the pairs of frames for which there is a homography. The five columns before
             are means over these, NaN where there is none.
-        flow_..., boundary_...
+        ``flow_...``, ``boundary_...``
             Those of `FlowHistogram.get_feature_names_out`, in pixels of the reduced frames.
 
     Raises
@@ -105,7 +118,7 @@ def motion_table(
     TypeError
         ``flow``, ``camera`` or ``histogram`` is something else.
     ValueError
-        As for `stream`; or ``histogram`` has cells where a clip has no pair of frames.
+        As for `stream`; or ``histogram`` makes blocks, or cells where a clip has no pair of frames.
 
     Warns
     -----
@@ -129,8 +142,8 @@ def motion_table(
     """
     compensation = _chosen(camera, CameraCompensation(random_state=0), "camera")
     histograms = _chosen(histogram, FlowHistogram(grid=_CELLS), "histogram")
-    if histograms is not None:
-        histograms.get_feature_names_out()  # complains of bad parameters before the work
+    if histograms is not None and histograms.block_shape is not None:
+        raise ValueError("histogram must have block_shape=None: a clip is one row of the table")
     clips = stream(
         source,
         HornSchunck() if flow is None else flow,
