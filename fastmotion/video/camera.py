@@ -56,10 +56,8 @@ class CompensatedFlow(NamedTuple):
     >>> from fastmotion.video import CameraCompensation
     >>> pan = np.full((48, 64, 2), 1.5, dtype=np.float32)
     >>> found = CameraCompensation(random_state=0).estimate(pan)
-    >>> found.flow.shape, (found.homographies / found.homographies[2, 2]).round(3)
-    ((48, 64, 2), array([[1. , 0. , 1.5],
-                         [0. , 1. , 1.5],
-                         [0. , 0. , 1. ]]))
+    >>> found.flow.shape, found.homographies.shape, float(found.inlier_share)
+    ((48, 64, 2), (3, 3), 1.0)
     """
 
     flow: Any
