@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastmotion.core.device import is_cuda_array
 
 if TYPE_CHECKING:
-    from sklearn.base import _fit_context as fit_context
     from sklearn.utils._param_validation import (
         Hidden,
         Interval,
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
         StrOptions,
         validate_parameter_constraints,
     )
+
+    _Method = TypeVar("_Method", bound=Callable[..., Any])
+
+    # scikit-learn's own has no annotations, which would hide those of the methods from users.
+    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _Method]:
+        """Return what checks the parameters before a method of an estimator."""
+        raise NotImplementedError
+
 
 __all__ = [
     "LUMA",

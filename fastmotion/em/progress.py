@@ -7,22 +7,29 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastmotion.em.driver import EMRun
 
 __all__ = ["CallbackSupportMixin", "FitTasks", "Messages", "messages_shown", "with_callbacks"]
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # an older scikit-learn
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands where scikit-learn has no callbacks."""
 
-    def with_callbacks(method: Callable) -> Callable:  # noqa: D103
-        return method
+class CallbackSupportMixin:
+    """Stands where scikit-learn has no callbacks."""
 
+
+def with_callbacks(method: _Method) -> _Method:
+    """Return the method as it is."""
+    return method
+
+
+# Type checkers keep the names above: scikit-learn has no annotations, which would hide those of
+# the methods from users.
+if not TYPE_CHECKING:
+    with contextlib.suppress(ImportError):
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 _logger = logging.getLogger(__name__)
 
