@@ -40,7 +40,7 @@ _ROWS_AT_ONCE = 32
 class CompensatedFlow(NamedTuple):
     """Flow without the camera's motion, and what that was.
 
-    Attributes
+    Parameters
     ----------
     flow : ndarray of shape (..., height, width, 2), float32
         Pixels.
