@@ -188,11 +188,13 @@ class FisherVector(TransformerMixin, BaseEstimator):
         X : array_like of shape (n_bags, n_descriptors, n_features), or list of array_like
             Bags of descriptors, each of shape (n_i, n_features) in a list, on the host or a CUDA
             device. Bags may be empty.
-        y : ignored
+        y : object, default=None
+            Ignored.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -254,7 +256,7 @@ class FisherVector(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_bags, n_outputs)
-            float32 if all bags are, else float64. An array of the bags' library on the device where
+            Of dtype float32 if all bags are, else float64. An array of the bags' library on the device where
             they lie there.
 
         Raises

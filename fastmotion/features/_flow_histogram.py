@@ -254,11 +254,13 @@ class FlowHistogram(ArrayOutput, TransformerMixin, BaseEstimator):
         ----------
         X : array_like of shape (n_clips, n_pairs, height, width, 2)
             Flow of clips, in pixels per frame, on the host or a CUDA device.
-        y : ignored
+        y : object, default=None
+            Ignored.
 
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -331,7 +333,8 @@ class FlowHistogram(ArrayOutput, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : ignored
+        input_features : object, default=None
+            Ignored.
 
         Returns
         -------
