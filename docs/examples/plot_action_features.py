@@ -52,7 +52,7 @@ grid = FlowHistogram(components=["flow"], grid=(1, 2, 2))
 blocks = FlowHistogram(components=["flow"], grid=(1, 2, 2), block_shape=(3, 36, 48))
 classifiers = {
     "grid": make_pipeline(grid, LinearSVC(random_state=0)),
-    "blocks,\nFisher vector": make_pipeline(
+    "Fisher\nvector": make_pipeline(
         blocks, FisherVector(4, random_state=0), LinearSVC(random_state=0)
     ),
 }
@@ -66,8 +66,8 @@ scores = {
 # about clips that they have not seen.
 
 directions = np.deg2rad(45 * np.arange(8))
-figure = plt.figure(figsize=(9.5, 6), layout="constrained")
-columns = figure.subfigures(1, 4, width_ratios=[1, 1, 1, 0.8])
+figure = plt.figure(figsize=(9.5, 3.6), layout="constrained")
+columns = figure.subfigures(1, 4, width_ratios=[1, 1, 1, 0.7])
 histograms = grid.transform(flow).reshape(len(flow), 2, 2, 9)[..., :8]
 for column, kind in zip(columns, kinds):
     column.suptitle(kind)
@@ -80,5 +80,5 @@ ax = columns[3].subplots()
 ax.bar(list(scores), list(scores.values()), color="C2")
 ax.axhline(1 / 3, color="gray", linestyle="dashed")
 ax.text(-0.4, 1 / 3, "chance", va="bottom")
-ax.set(ylim=(0, 1), title="right, of unseen clips")
+ax.set(ylim=(0, 1), title="accuracy")
 plt.show()
