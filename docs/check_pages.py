@@ -1,6 +1,6 @@
 """Walk built pages: every figure is there, every link leads somewhere, every formula is whole.
 
-``python docs/check_pages.py docs/_build/html`` prints what is wrong and exits with 1 if anything is.
+``python docs/check_pages.py FOLDER`` prints what is wrong and exits with 1 if anything is.
 Links to other places are not followed; ``--external`` lists them.
 """
 
@@ -69,7 +69,7 @@ def is_external(link):
 
 def formula_defects(text):
     """Yield what is wrong with a formula: delimiters, and pairs that do not match."""
-    text = re.sub(r"^\(\d+\)\S*", "", text.strip())  # the number of an equation
+    text = re.sub(r"^\(\d+\)[^\\]*", "", text.strip())  # the number of an equation, and its link
     if not re.fullmatch(r"\\\(.+\\\)|\\\[.+\\\]", text, flags=re.DOTALL):
         yield "has no delimiters"
     bare = text.replace("\\\\", "").replace(r"\{", "").replace(r"\}", "")
