@@ -22,6 +22,7 @@ from fastmotion.core.validation import (
     StrOptions,
     as_real_array,
     fit_context,
+    require_no_text,
 )
 from fastmotion.em.device_input import check_device_array
 from fastmotion.em.device_samples import as_float64, samples_of
@@ -387,6 +388,7 @@ class FisherVector(TransformerMixin, BaseEstimator):
                 as_real_array(bag, "X")  # an error that tells what to do
             rows = check_device_array(bag, device, check, allow_nan=True, estimator=self)
         else:
+            require_no_text(bag, "X")
             rows = check(bag, dtype=[np.float64, np.float32], order="C", ensure_all_finite=False)
         if has_missing(rows):
             raise ValueError(

@@ -626,8 +626,9 @@ class NormalEquations:
 
 
 def check_weight(weight: ArrayLike, n_samples: int, name: str = "weight") -> NDArray[np.float64]:
-    """Return the weights of samples as float64."""
-    array = as_finite(weight, name, (1,))
+    """Return the weights of samples as float64, C-contiguous."""
+    # Sums over strided memory are rounded in another order, and kernels compile anew for it.
+    array = np.ascontiguousarray(as_finite(weight, name, (1,)))
     if len(array) != n_samples:
         raise ValueError(f"{name} must have one entry per sample, {n_samples}, got {len(array)}")
     if array.size and array.min() < 0:

@@ -18,6 +18,7 @@ from fastmotion.core.validation import (
     Interval,
     StrOptions,
     as_real_array,
+    require_no_text,
     validate_parameter_constraints,
 )
 from fastmotion.em.device_input import check_device_array, host_weights
@@ -291,6 +292,7 @@ def _check_samples(
     elif is_cuda_array(X):
         samples = as_real_array(X, "X")  # an error that tells what to do
     else:
+        require_no_text(X, "X")
         samples = check_array(X, dtype=np.float64, order="C", ensure_all_finite="allow-nan")
     if has_missing(samples):
         raise ValueError(

@@ -60,7 +60,10 @@ def assert_same(actual: Any, desired: Any, name: str = "") -> None:
         for key in actual:
             assert_same(actual[key], desired[key], f"{name}[{key!r}]")
     elif isinstance(actual, BaseEstimator):
-        assert_same(actual.get_params(deep=False), desired.get_params(deep=False), name)
+        settings = [model.get_params(deep=False) for model in (actual, desired)]
+        for parameters in settings:
+            parameters.pop("n_jobs", None)
+        assert_same(*settings, name)
         assert_same(attributes(actual), attributes(desired), name)
     elif dataclasses.is_dataclass(actual) or hasattr(actual, "__dict__"):
         assert_same(vars(actual), vars(desired), name)

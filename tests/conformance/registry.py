@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 import fastmotion
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar import FundamentalMatrix, Homography
+from fastmotion.features import FisherVector, FlowHistogram
 from fastmotion.flow import HornSchunck, LucasKanade
 from fastmotion.hmm import GaussianHMM
 from fastmotion.linear import LeastSquares
@@ -27,6 +28,7 @@ from fastmotion.trajectory import (
     MotionKernelBank,
     MotionKernelCV,
 )
+from fastmotion.video import CameraCompensation
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ class Case:
         Whether `transform` returns columns that have names.
     min_samples : int
         The fewest samples that a fit takes.
+    takes_infinite : bool
+        Whether infinite numbers are left out, as NaN is, and no error.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Case:
     per_sample: tuple[str, ...] = ()
     is_table: bool = False
     min_samples: int = 1
+    takes_infinite: bool = False
 
     def fit(self, X: Any = None, y: Any = None, seed: int = 0, **params: Any) -> BaseEstimator:
         """Return the estimator, fitted to X and y or to data of a seed."""
@@ -81,6 +86,22 @@ def clips(seed: int) -> tuple[np.ndarray, None]:
         for image, (v, u) in zip(scene, steps)
     ]
     return np.asarray(frames), None
+
+
+def flow(seed: int) -> tuple[np.ndarray, None]:
+    """Return flow of a camera that turns, and of something that moves by itself."""
+    rng = np.random.default_rng(seed)
+    fields = np.empty((3, 2, 24, 32, 2))
+    fields[...] = rng.uniform(-3, 3, (3, 2, 1, 1, 2))
+    fields[..., 8:14, 10:18, :] += rng.uniform(3, 5, (3, 2, 1, 1, 2))
+    return fields + 0.01 * rng.normal(size=fields.shape), None
+
+
+def bags(seed: int) -> tuple[np.ndarray, None]:
+    """Return bags of descriptors of two kinds, in another mixture in each."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.uniform(size=(5, 20, 1)) < np.linspace(0.2, 0.8, 5)[:, np.newaxis, np.newaxis]
+    return rng.normal(size=(5, 20, 3)) + 4 * kinds, None
 
 
 def walks(seed: int) -> tuple[np.ndarray, None]:
@@ -205,6 +226,37 @@ CASES = [
         walks,
         {"predict": "X", "score": "float64"},
         ("predict",),
+    ),
+    Case(
+        "FlowHistogram",
+        lambda: FlowHistogram(4, components=["flow", "boundary"], grid=[1, 2, 2]),
+        flow,
+        {"transform": "float32"},
+        ("transform",),
+        is_table=True,
+    ),
+    Case(
+        "FlowHistogram-blocks",
+        lambda: FlowHistogram(4, grid=(1, 2, 2), block_shape=(1, 12, 12), block_step=[1, 8, 8]),
+        flow,
+        {"transform": "float32"},
+        ("transform",),
+    ),
+    Case(
+        "FisherVector",
+        lambda: FisherVector(2, parts=["weights", "means"], max_samples=80, random_state=0),
+        bags,
+        {"transform": "X"},
+        ("transform",),
+        is_table=True,
+    ),
+    Case(
+        "CameraCompensation",
+        lambda: CameraCompensation(step=4, random_state=0),
+        flow,
+        {"transform": "float32"},
+        ("transform",),
+        takes_infinite=True,
     ),
     Case(
         "GaussianMixture",

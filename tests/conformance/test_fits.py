@@ -6,10 +6,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
-import sklearn
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +15,6 @@ from tests.conformance.common import (
     assert_same_model,
     attributes,
     each_case,
-    has_method,
 )
 
 
@@ -96,16 +92,3 @@ def test_fit_transform_and_fit_predict_are_both_steps(case):
         if step in case.methods and hasattr(case.make(), f"fit_{step}"):
             both = getattr(case.make(), f"fit_{step}")(X, y)
             assert_same(both, getattr(case.fit(X, y), step)(X))
-
-
-@each_case(has_method("set_fit_request"))
-def test_weights_are_routed(case):
-    X, y = case.data(0)
-    weight = np.arange(1.0, len(X) + 1)
-    with sklearn.config_context(enable_metadata_routing=True):
-        model = case.make().set_fit_request(sample_weight=True)
-        assert model.get_metadata_routing().fit.requests["sample_weight"] is True
-        routed = make_pipeline(model).fit(X, y, sample_weight=weight)[0]
-        assert clone(routed).get_metadata_routing().fit.requests["sample_weight"] is True
-    by_hand = case.make().fit(X, y, sample_weight=weight)
-    assert_same_model(case, routed, by_hand, X)
