@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from fastmotion.core.device import is_cuda_array, resolve_device, to_host
 from fastmotion.core.interop import like
 from fastmotion.core.parallel import thread_map
+from fastmotion.core.random import new_seed
 from fastmotion.core.validation import (
     ArrayOutput,
     Interval,
@@ -32,6 +33,9 @@ __all__ = [
 
 # The fewest vectors along an axis of the frame that homographies are fitted to.
 _LEAST_ALONG = 8
+
+# Of a seed's 64 bits; the other half is what scikit-learn takes.
+_HALF = np.uint64(32)
 
 # Rows that are worked on at a time, so that they stay in the cache.
 _ROWS_AT_ONCE = 32
@@ -201,7 +205,7 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         The most random samples that are drawn for a pair: enough to find, all but certainly, what a
         quarter of the vectors obey.
     random_state : int, RandomState, Generator or None, default=None
-        For the samples. With an integer, a pair's result is always the same.
+        For the samples. With an integer, or after `fit`, a pair's result is always the same.
     n_jobs : int or None, default=None
         Threads; they do not change results.
     device : str or None, default=None
@@ -214,6 +218,9 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
     ----------
     frame_shape_ : tuple of (height, width)
         Of the flow that `fit` saw.
+    seed_ : int
+        For the samples of each pair, drawn by `fit`. An estimator that is not fitted draws anew for
+        each pair.
 
     See Also
     --------
@@ -276,7 +283,7 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Check the parameters and the shape of the flow; nothing is learnt from it.
+        """Check the parameters and the shape of the flow, and draw a seed; nothing is learnt.
 
         Parameters
         ----------
@@ -309,6 +316,10 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         self._validate_params()
         resolve_device(self.device, X)
         self.frame_shape_ = _shape_of_clips(X)[2:4]
+        if isinstance(self.random_state, int | np.integer):
+            self.seed_ = int(self.random_state)
+        else:
+            self.seed_ = int(new_seed(self.random_state) >> _HALF)
         return self
 
     def transform(self, X: ArrayLike) -> Any:
@@ -409,7 +420,7 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         model = Homography(
             residual_threshold=self.residual_threshold,
             max_trials=self.max_trials,
-            random_state=self.random_state,
+            random_state=getattr(self, "seed_", self.random_state),
             n_jobs=self.n_jobs,
             device=device,
         )

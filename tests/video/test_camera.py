@@ -161,6 +161,18 @@ def test_pairs_do_not_know_each_other(flow, n_jobs, rng):
     np.testing.assert_array_equal(estimator.transform(noisy), whole.flow)
 
 
+def test_seeds(flow, rng):
+    noisy = flow + rng.normal(0, 0.5, flow.shape)
+    for random_state in (None, np.random.default_rng(1), np.random.RandomState(1)):
+        estimator = CameraCompensation(random_state=random_state).fit(noisy)
+        assert 0 <= estimator.seed_ < 2**32
+        np.testing.assert_array_equal(estimator.transform(noisy), estimator.transform(noisy))
+    seeded = CameraCompensation(random_state=5)
+    unfitted = seeded.transform(noisy)
+    assert seeded.fit(noisy).seed_ == 5
+    np.testing.assert_array_equal(seeded.transform(noisy), unfitted)
+
+
 def test_kinds_of_arrays(flow):
     estimator = CameraCompensation(random_state=0)
     expected = estimator.transform(flow)
