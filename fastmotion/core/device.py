@@ -27,7 +27,6 @@ __all__ = [
     "load_kernels",
     "resolve_device",
     "thread_limit",
-    "to_device",
     "to_host",
     "worthwhile_threads",
 ]
@@ -192,33 +191,6 @@ def cuda_unavailable_reason() -> str | None:
         f"on a machine with an NVIDIA GPU and {install}, or pass device='cpu'; "
         "NUMBA_ENABLE_CUDASIM=1 simulates a device, slowly, for tests"
     )
-
-
-def to_device(array: Any, device: Device) -> Any:
-    """Return an array on a device, moved only if it is elsewhere.
-
-    Parameters
-    ----------
-    array : array_like or CUDA array
-        A NumPy array or what becomes one, or an array of any library on a CUDA device.
-    device : Device
-        Where it shall be.
-
-    Returns
-    -------
-    ndarray or Numba device array
-        C-contiguous if it was copied to a CUDA device.
-    """
-    if device.kind == "cpu":
-        return to_host(array)
-    from numba import cuda
-
-    if is_cuda_array(array):
-        from fastmotion.core.interop import as_device_array
-
-        return as_device_array(array, device)
-    with cuda.gpus[device.index]:
-        return cuda.to_device(np.ascontiguousarray(array))
 
 
 def to_host(array: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from fastmotion.core.compile import scalar
 
-__all__ = ["draw_bits", "draw_below", "draw_uniform", "new_seed", "philox"]
+__all__ = ["draw_bits", "new_seed", "philox"]
 
 _ROUNDS = 10
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
@@ -27,8 +27,6 @@ _WEYL_0 = np.uint64(0x9E3779B9)
 _WEYL_1 = np.uint64(0xBB67AE85)
 _LOW_32 = np.uint64(0xFFFFFFFF)
 _SHIFT_32 = np.uint64(32)
-_SHIFT_11 = np.uint64(11)
-_TWO_TO_MINUS_53 = np.float64(2.0**-53)
 
 
 @scalar
@@ -58,21 +56,6 @@ def draw_bits(seed, stream, index):
         seed >> _SHIFT_32,
     )
     return (high << _SHIFT_32) | low
-
-
-@scalar
-def draw_uniform(seed, stream, index):
-    """Return a float64 in [0, 1), a multiple of 2**-53, for three uint64."""
-    return np.float64(draw_bits(seed, stream, index) >> _SHIFT_11) * _TWO_TO_MINUS_53
-
-
-@scalar
-def draw_below(seed, stream, index, n):
-    """Return an integer in [0, n) for uint64 ``n`` up to 2**32; its bias is at most n / 2**64."""
-    bits = draw_bits(seed, stream, index)
-    # The upper word of the 96-bit product bits * n.
-    low = ((bits & _LOW_32) * n) >> _SHIFT_32
-    return ((bits >> _SHIFT_32) * n + low) >> _SHIFT_32
 
 
 def new_seed(random_state: Any = None) -> np.uint64:

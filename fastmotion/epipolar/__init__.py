@@ -19,7 +19,7 @@ from fastmotion.epipolar.cameras import (
     triangulate,
 )
 from fastmotion.epipolar.distances import sampson_distance, symmetric_epipolar_distance
-from fastmotion.epipolar.estimation import eight_point, seven_point
+from fastmotion.epipolar.estimation import design_rank, eight_point, seven_point
 from fastmotion.epipolar.lines import epipolar_lines, epipolar_pencil, epipoles
 from fastmotion.epipolar.outcomes import DegenerateMatchesWarning, FailedFit
 from fastmotion.epipolar.planes import (
@@ -48,6 +48,7 @@ __all__ = [
     "Rectification",
     "RectifiedCameras",
     "RelativePose",
+    "design_rank",
     "eight_point",
     "epipolar_band",
     "epipolar_lines",

@@ -171,7 +171,7 @@ def design_rank(matches: ArrayLike) -> int:
     Examples
     --------
     >>> from fastmotion.datasets import make_two_view
-    >>> from fastmotion.epipolar.estimation import design_rank
+    >>> from fastmotion.epipolar import design_rank
     >>> options = {"n_matches": 50, "inlier_ratio": 1.0, "noise": 0.0, "random_state": 0}
     >>> [design_rank(make_two_view(scene, **options).matches) for scene in ("general", "planar")]
     [8, 6]

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import lapack
 
-from fastmotion.epipolar.checks import check_fundamental, check_matches, check_matrix
+from fastmotion.epipolar.checks import check_fundamental, check_matches
 from fastmotion.epipolar.kernels.scalar import N_FREE
 from fastmotion.linear._checks import check_nonnegative
 from fastmotion.linear._normal_equations import check_weight
 
 __all__ = [
+    "MatchSums",
     "covariance_from_information",
     "fundamental_covariance",
     "homogeneous",
@@ -39,12 +40,15 @@ _COINCIDENT = 1e-13
 _PLANE = np.diag([1.0, 1.0, 0.0])
 
 
-class _MatchSums(NamedTuple):
-    """What matches say about F, as sums over them; see `covariance_from_information`."""
+class MatchSums(NamedTuple):
+    """What matches say about F at unit norm, as sums over them, each of shape (9, 9) or None."""
 
     information: NDArray[np.float64]
-    noise_information: NDArray[np.float64] | None
-    missing_information: NDArray[np.float64] | None
+    """``J.T @ J``, with J the derivatives of the Sampson distances by ``F.ravel()``."""
+    noise_information: NDArray[np.float64] | None = None
+    """What noise of unit variance adds to the information."""
+    missing_information: NDArray[np.float64] | None = None
+    """What the information loses by not knowing which matches are right."""
 
 
 def tangent_basis(F: ArrayLike) -> NDArray[np.float64]:
@@ -207,69 +211,35 @@ def homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def covariance_from_information(
-    F: ArrayLike,
-    information: ArrayLike,
-    variance: float,
-    *,
-    noise_information: ArrayLike | None = None,
-    missing_information: ArrayLike | None = None,
+    F: NDArray[np.float64], sums: MatchSums, variance: float
 ) -> NDArray[np.float64]:
     """Return the covariance of a fundamental matrix from sums over its matches.
 
     It is ``variance * A⁻¹ I A⁻¹`` on the tangent space, where I is the information, less what is
     missing, and ``A = I - variance * N`` is what it would be if the noise of the matches added
-    nothing to it; without N, the inverse ``variance * I⁻¹``.
+    nothing to it; without N, the inverse ``variance * I⁻¹``. Of no direction more than six tenths
+    of the information are taken off for either reason; where more would have to be, the matches
+    hardly determine F, and the covariance is a lower bound.
 
     Parameters
     ----------
-    F : array_like of shape (3, 3)
-        Fundamental matrix of rank 2, in coordinates in which the matches have a mean of about zero
-        and a spread of about one.
-    information : array_like of shape (9, 9)
-        ``J.T @ J``, with J the derivatives of the Sampson distances by ``F.ravel()`` at unit norm.
+    F : ndarray of shape (3, 3), float64
+        Fundamental matrix of rank 2 and unit norm, in coordinates in which the matches have a mean
+        of about zero and a spread of about one.
+    sums : MatchSums
     variance : float
         That of the noise of a coordinate, in the same coordinates.
-    noise_information : array_like of shape (9, 9), default=None
-        N, what noise of unit variance adds to the information.
-    missing_information : array_like of shape (9, 9), default=None
-        What the information loses by not knowing which matches are right.
 
     Returns
     -------
     ndarray of shape (9, 9), float64
-        Of ``F.ravel()`` at unit norm; of rank 7, symmetric.
+        Of ``F.ravel()``; of rank 7, symmetric.
 
     Raises
     ------
-    TypeError
-        An argument does not hold real numbers.
     ValueError
-        A shape is wrong, a number is not finite, the variance is negative, or the information has
-        a rank below 7: the matches leave F undetermined.
-
-    See Also
-    --------
-    fundamental_covariance : Does it all from matches.
-    transform_covariance : Takes the result to other coordinates.
-
-    Notes
-    -----
-    Of no direction more than six tenths of the information are taken off for either reason; where
-    more would have to be, the matches hardly determine F, and the covariance is a lower bound.
+        The information has a rank below 7: the matches leave F undetermined.
     """
-    F = check_fundamental(F)
-    information = check_matrix(information, (9, 9), "information")
-    variance = check_nonnegative(variance, "variance")
-    if noise_information is not None:
-        noise_information = check_matrix(noise_information, (9, 9), "noise_information")
-    if missing_information is not None:
-        missing_information = check_matrix(missing_information, (9, 9), "missing_information")
-    sums = _MatchSums(information, noise_information, missing_information)
-    return _covariance(F / np.linalg.norm(F), sums, variance)
-
-
-def _covariance(F: NDArray[np.float64], sums: _MatchSums, variance: float) -> NDArray[np.float64]:
-    """Do what `covariance_from_information` does, for arrays that were checked."""
     tangent = _tangent_basis(F)
     # scipy.linalg.eigh costs its checks.
     values, vectors, _ = lapack.dsyevd(tangent.T @ sums.information @ tangent)
@@ -302,44 +272,27 @@ def _take_off(
 
 
 def transform_covariance(
-    F: ArrayLike, covariance: ArrayLike, transform1: ArrayLike, transform2: ArrayLike
+    F: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    transform1: NDArray[np.float64],
+    transform2: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the covariance of a fundamental matrix in other coordinates of both images.
 
     Parameters
     ----------
-    F : array_like of shape (3, 3)
-        Fundamental matrix of the coordinates that ``transform1`` and ``transform2`` map to.
-    covariance : array_like of shape (9, 9)
-        Of ``F.ravel()`` at unit norm.
-    transform1, transform2 : array_like of shape (3, 3)
+    F : ndarray of shape (3, 3), float64
+        Of unit norm, in the coordinates that ``transform1`` and ``transform2`` map to.
+    covariance : ndarray of shape (9, 9), float64
+        Of ``F.ravel()``.
+    transform1, transform2 : ndarray of shape (3, 3), float64
         Map homogeneous points of the new coordinates, for example pixels, to those of ``F``.
 
     Returns
     -------
     ndarray of shape (9, 9), float64
         Of ``transform2.T @ F @ transform1``, scaled to unit norm.
-
-    Raises
-    ------
-    TypeError
-        An argument does not hold real numbers.
-    ValueError
-        A shape is wrong or a number not finite.
     """
-    F = check_fundamental(F)
-    covariance = check_matrix(covariance, (9, 9), "covariance")
-    transform1 = check_matrix(transform1, (3, 3), "transform1")
-    transform2 = check_matrix(transform2, (3, 3), "transform2")
-    return _transform_covariance(F / np.linalg.norm(F), covariance, transform1, transform2)
-
-
-def _transform_covariance(
-    F: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    transform1: NDArray[np.float64],
-    transform2: NDArray[np.float64],
-) -> NDArray[np.float64]:
     linear = np.kron(transform2.T, transform1.T)
     moved = linear @ F.ravel()
     size = np.linalg.norm(moved)
@@ -451,7 +404,8 @@ def fundamental_covariance(
     else:
         variance = (noise_scale * scale) ** 2
     sums = _match_sums(F, terms, counts, right, variance)
-    return _transform_covariance(F, _covariance(F, sums, variance), transform1, transform2)
+    covariance = covariance_from_information(F, sums, variance)
+    return transform_covariance(F, covariance, transform1, transform2)
 
 
 def _normalisation(
@@ -494,7 +448,7 @@ def _match_sums(
     counts: NDArray[np.float64],
     right: NDArray[np.float64],
     variance: float,
-) -> _MatchSums:
+) -> MatchSums:
     nearest = _NEAR_EPIPOLE**2 * variance * float((F[:2, :2] ** 2).sum())
     is_far = terms.squared_normals > nearest
     terms = _SampsonTerms(*(part[is_far] for part in terms))
@@ -505,4 +459,4 @@ def _match_sums(
         doubt = weight * (1 - right) * terms.distances**2 / variance
         missing = (jacobian * doubt[:, np.newaxis]).T @ jacobian
     information = (jacobian * weight[:, np.newaxis]).T @ jacobian
-    return _MatchSums(information, terms.noise_information(weight), missing)
+    return MatchSums(information, terms.noise_information(weight), missing)

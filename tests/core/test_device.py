@@ -108,22 +108,21 @@ def test_auto_on_a_cuda_array_without_a_device_is_an_error(monkeypatch):
 
 def test_arrays_on_the_host_are_not_copied():
     x = np.zeros(3)
-    assert fd.to_device(x, fd.CPU) is x
     assert fd.to_host(x) is x
 
 
 @pytest.mark.cudasim
-def test_arrays_go_to_a_simulated_device_and_back(run_python):
+def test_arrays_come_back_from_a_simulated_device(run_python):
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
     out = run_python(
         """
 import numpy as np
-from fastmotion.core.device import is_cuda_array, resolve_device, to_device, to_host
+from numba import cuda
+from fastmotion.core.device import is_cuda_array, resolve_device, to_host
 
-host = np.arange(6.0).reshape(2, 3)[:, ::-1]
-there = to_device(host, resolve_device("cuda"))
+host = np.arange(6.0).reshape(2, 3)
+there = cuda.to_device(host)
 assert is_cuda_array(there) and not is_cuda_array(host)
-assert to_device(there, resolve_device("auto", there)) is there
 print(resolve_device("auto", there), np.array_equal(to_host(there), host))
 """,
         NUMBA_ENABLE_CUDASIM="1",

@@ -36,18 +36,15 @@ def reference_bits(seed, stream, index):
 
 
 @cpu_kernel(parallel=True)
-def draw(seed, stream, n, bits, uniform, below):
+def draw(seed, stream, bits):
     for i in prange(bits.size):
-        index = np.uint64(i)
-        bits[i] = fr.draw_bits(seed, stream, index)
-        uniform[i] = fr.draw_uniform(seed, stream, index)
-        below[i] = fr.draw_below(seed, stream, index, n)
+        bits[i] = fr.draw_bits(seed, stream, np.uint64(i))
 
 
-def draws(seed, stream, n, size):
-    out = np.empty(size, np.uint64), np.empty(size), np.empty(size, np.uint64)
-    draw(np.uint64(seed), np.uint64(stream), np.uint64(n), *out)
-    return out
+def draws(seed, stream, size):
+    bits = np.empty(size, np.uint64)
+    draw(np.uint64(seed), np.uint64(stream), bits)
+    return bits
 
 
 @pytest.mark.parametrize(("counter", "key", "output"), KNOWN_ANSWERS)
@@ -58,34 +55,22 @@ def test_known_answers(philox, counter, key, output):
 
 
 def test_draws_equal_the_reference_with_every_number_of_threads():
-    seed, stream, n = 0x0123456789ABCDEF, 2**63 + 5, 1000
+    seed, stream = 0x0123456789ABCDEF, 2**63 + 5
     wanted = [reference_bits(seed, stream, i) for i in range(101)]
     for n_threads in 1, 2:
         with thread_limit(n_threads):
-            bits, uniform, below = draws(seed, stream, n, 101)
-        assert bits.tolist() == wanted
-        assert uniform.tolist() == [(w >> 11) / 2**53 for w in wanted]
-        assert below.tolist() == [w * n >> 64 for w in wanted]
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 1000, 2**32 - 1, 2**32])
-def test_integers_stay_below_their_bound(n):
-    below = draws(7, 0, n, 2000)[2]
-    wanted = [reference_bits(7, 0, i) * n >> 64 for i in range(2000)]
-    assert below.tolist() == wanted
-    assert max(wanted) < n
+            assert draws(seed, stream, 101).tolist() == wanted
 
 
 def test_draws_are_even_and_streams_and_seeds_differ():
     size = 100_000
-    _, uniform, below = draws(1, 2, 10, size)
-    assert 0 <= uniform.min() < uniform.max() < 1
+    uniform = draws(1, 2, size) / 2.0**64
     # Six standard deviations.
     assert abs(uniform.mean() - 0.5) < 6 * np.sqrt(1 / 12 / size)
-    counts = np.bincount(below.astype(int), minlength=10)
+    counts, _ = np.histogram(uniform, 10, (0, 1))
     assert np.abs(counts - size / 10).max() < 6 * np.sqrt(size * 0.09)
-    for other in (draws(1, 3, 10, size), draws(2, 2, 10, size)):
-        assert abs(np.corrcoef(uniform, other[1])[0, 1]) < 6 / np.sqrt(size)
+    for other in (draws(1, 3, size), draws(2, 2, size)):
+        assert abs(np.corrcoef(uniform, other / 2.0**64)[0, 1]) < 6 / np.sqrt(size)
 
 
 @pytest.mark.cudasim
@@ -100,21 +85,19 @@ from fastmotion.core.compile import cuda_kernel
 from fastmotion.core.device import launch_shape
 
 @cuda_kernel
-def draw(seed, uniform, below):
+def draw(seed, bits):
     i = cuda.grid(1)
-    if i < uniform.size:
-        uniform[i] = fr.draw_uniform(seed, np.uint64(3), np.uint64(i))
-        below[i] = fr.draw_below(seed, np.uint64(3), np.uint64(i), np.uint64(77))
+    if i < bits.size:
+        bits[i] = fr.draw_bits(seed, np.uint64(3), np.uint64(i))
 
-uniform, below = np.empty(20), np.empty(20, np.uint64)
-grid, block = launch_shape(uniform.shape)
-draw[grid, block](np.uint64(2**64 - 1), uniform, below)
-print(*map(float.hex, uniform.tolist()), *below.tolist())
+bits = np.empty(20, np.uint64)
+grid, block = launch_shape(bits.shape)
+draw[grid, block](np.uint64(2**64 - 1), bits)
+print(*bits.tolist())
 """,
         NUMBA_ENABLE_CUDASIM="1",
     ).split()
-    _, uniform, below = draws(2**64 - 1, 3, 77, 20)
-    assert out == [*map(float.hex, uniform.tolist()), *map(str, below.tolist())]
+    assert out == [*map(str, draws(2**64 - 1, 3, 20).tolist())]
 
 
 @pytest.mark.ptx
@@ -125,13 +108,13 @@ def test_generator_compiles_for_cuda(run_python):
 import numpy as np
 from numba import cuda
 from fastmotion.core.compile import cuda_kernel
-from fastmotion.core.random import draw_below
+from fastmotion.core.random import draw_bits
 
 @cuda_kernel
-def draw(seed, below):
+def draw(seed, bits):
     i = cuda.grid(1)
-    if i < below.size:
-        below[i] = draw_below(seed, np.uint64(3), np.uint64(i), np.uint64(77))
+    if i < bits.size:
+        bits[i] = draw_bits(seed, np.uint64(3), np.uint64(i))
 
 ptx = draw.compile_ptx("void(uint64, uint64[::1])", [(8, 0)])[0]
 print(".entry" in ptx, ".f64" in ptx)

@@ -10,7 +10,7 @@ from numba import cuda, float32, float64, void
 
 from fastmotion import free_memory, show_versions, warmup
 from fastmotion.core.compile import CudaKernel, cpu_function, cuda_kernel, simulator_enabled
-from fastmotion.core.device import Device, is_cuda_array, resolve_device, to_device, to_host
+from fastmotion.core.device import Device, is_cuda_array, resolve_device, to_host
 from fastmotion.core.interop import Summary, _Span, as_device_array, like, summarise
 from fastmotion.core.kernels import cuda as kernels
 from fastmotion.core.kernels.cuda import block_sum, warp_sum
@@ -135,7 +135,6 @@ def test_budget_counts_the_pool_as_free(memory, monkeypatch):
 def test_arrays_of_the_device_are_taken_as_they_are(device, rng):
     there = cuda.to_device(rng.normal(size=(4, 5)))
     assert as_device_array(there, device) is there
-    assert to_device(there, device) is there
     assert resolve_device("auto", there) == device
     assert is_cuda_array(there)
     assert not is_cuda_array(np.zeros(3))

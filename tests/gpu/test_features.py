@@ -5,9 +5,10 @@ import pytest
 from sklearn.base import clone
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory
 from fastmotion.features import FisherVector, FlowHistogram
+from tests.gpu.arrays import to_device
 
 pytestmark = [
     pytest.mark.gpu,

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from fastmotion import config_context
 from fastmotion.core import device as core_device
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory
 from fastmotion.flow import (
     HornSchunck,
@@ -17,6 +17,7 @@ from fastmotion.flow import (
     image_derivatives,
     warp,
 )
+from tests.gpu.arrays import to_device
 from tests.reference.flow_cases import random_flow, texture, texture_pair
 
 CLIPS = np.zeros((1, 2, 16, 16), np.uint8)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import to_device, to_host
+from fastmotion.core.device import to_host
 from fastmotion.flow.kernels import cpu
+from tests.gpu.arrays import to_device
 from tests.reference.flow_cases import FUNCTIONALS, WINDOW_FUNCTIONAL, random_flow, texture_pair
 
 pytestmark = [

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import to_device, to_host
+from fastmotion.core.device import to_host
 from fastmotion.core.validation import LUMA, check_image
 from fastmotion.flow.kernels import cpu
 from fastmotion.flow.pyramid import resampling_weights
+from tests.gpu.arrays import to_device
 from tests.reference import flow as reference
 from tests.reference.flow_cases import random_flow, texture, texture_pair
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar import (
@@ -16,6 +16,7 @@ from fastmotion.epipolar import (
     degeneracy,
     polishing,
 )
+from tests.gpu.arrays import to_device
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import to_device, to_host
+from fastmotion.core.device import to_host
 from fastmotion.datasets import make_two_view
 from fastmotion.epipolar.coordinates import CentredMatches
 from fastmotion.epipolar.kernels import cpu
 from fastmotion.epipolar.launching import kernels_of
+from tests.gpu.arrays import to_device
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory, memory_of
 from fastmotion.em.gaussians import COVARIANCE_TYPES
 from fastmotion.hmm import GaussianHMM, recursions, starting
+from tests.gpu.arrays import to_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import is_cuda_array, to_host
 from fastmotion.epipolar import (
     DegenerateMatchesWarning,
     FailedFit,
@@ -18,6 +18,7 @@ from fastmotion.epipolar import (
     transfer_distance,
     transform_points,
 )
+from tests.gpu.arrays import to_device
 from tests.reference import homography as reference
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import CudaKernel, simulator_enabled
-from fastmotion.core.device import to_device, to_host
+from fastmotion.core.device import to_host
 from fastmotion.core.memory import memory_of
 from fastmotion.epipolar.kernels import cpu, planar
 from fastmotion.epipolar.residency import Residency
+from tests.gpu.arrays import to_device
 from tests.reference import homography as reference
 
 pytestmark = [

@@ -8,7 +8,7 @@ import pytest
 from fastmotion import config_context
 from fastmotion.core import device as core_device
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import CPU, is_cuda_array, to_device, to_host
+from fastmotion.core.device import CPU, is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory, memory_of
 from fastmotion.em import seeding
 from fastmotion.em.device_samples import DeviceSamples
@@ -16,6 +16,7 @@ from fastmotion.em.gaussians import Gaussians
 from fastmotion.em.samples import Samples
 from fastmotion.mixture import GaussianMixture, select_components
 from fastmotion.mixture.regression import condition_mixture
+from tests.gpu.arrays import to_device
 
 pytestmark = [
     pytest.mark.gpu,

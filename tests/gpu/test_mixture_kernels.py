@@ -5,7 +5,7 @@ import pytest
 from scipy.special import logsumexp, softmax
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import load_kernels, to_device, to_host
+from fastmotion.core.device import load_kernels, to_host
 from fastmotion.core.memory import CudaMemory, memory_of
 from fastmotion.em.gaussians import Gaussians
 from fastmotion.em.kernels import kernels_for
@@ -13,6 +13,7 @@ from fastmotion.em.missing import DevicePatterns, MissingDevicePasses, MissingPa
 from fastmotion.em.passes import GaussianPasses
 from fastmotion.em.rows import count_missing, has_missing, pack_missing, take_rows
 from fastmotion.mixture.kernels import search
+from tests.gpu.arrays import to_device
 from tests.reference.mixture import packed
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import is_cuda_array, to_device, to_host
+from fastmotion.core.device import is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory
 from fastmotion.trajectory import (
     LinearMotionPredictor,
@@ -17,6 +17,7 @@ from fastmotion.trajectory import (
     _motion_kernel,
     interpolate_gaps,
 )
+from tests.gpu.arrays import to_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]
 

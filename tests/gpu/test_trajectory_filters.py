@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import CPU, is_cuda_array, to_device, to_host
+from fastmotion.core.device import CPU, is_cuda_array, to_host
 from fastmotion.core.memory import CudaMemory
 from fastmotion.trajectory import filtering
 from fastmotion.trajectory.filtering import Taps, apply_kernels
 from fastmotion.trajectory.sequences import check_sequences
+from tests.gpu.arrays import to_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import to_device, to_host
+from fastmotion.core.device import to_host
 from fastmotion.trajectory import on_device
 from fastmotion.trajectory.pooling import POOLS, cells_of, pool
+from tests.gpu.arrays import to_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fastmotion.core.compile import simulator_enabled
-from fastmotion.core.device import CPU, to_device
+from fastmotion.core.device import CPU
 from fastmotion.core.memory import CudaMemory
 from fastmotion.trajectory import lags
 from fastmotion.trajectory.lags import channel_groups, collect_lags
 from fastmotion.trajectory.sequences import check_sequences
+from tests.gpu.arrays import to_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Grid size")]
 

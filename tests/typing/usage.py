@@ -149,6 +149,7 @@ def use_two_views(matches: Floats, points: list[list[float]], K: Floats) -> None
 
 def use_geometry(matches: Floats, points: Floats, K: Floats, R: Floats, t: Floats) -> None:
     F, size = epipolar.eight_point(matches), (640, 480)
+    assert_type(epipolar.design_rank(matches), int)
     assert_type(epipolar.seven_point(matches[:7]), Floats)
     assert_type(epipolar.polish_fundamental(F, matches, 1.0), epipolar.PolishedFundamental)
     covariance = epipolar.fundamental_covariance(F, matches)

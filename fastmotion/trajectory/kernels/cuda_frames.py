@@ -15,7 +15,7 @@ from fastmotion.core.memory import memory_at
 
 # Statistics of `pool`, by their place here.
 POOLS = ("mean", "std", "min", "max", "energy")
-_MEAN, _STD, _MIN, _MAX, _ENERGY = range(5)
+_MEAN, _STD, _MIN, _MAX, _ = range(5)
 
 _THREADS = block_size(256, 8)
 _LANES, _WARPS = block_size(32, 4), block_size(8, 2)
