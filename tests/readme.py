@@ -31,3 +31,8 @@ def stated_output(code):
     """Return what the comment behind the last ``print`` of an example says, or None."""
     last = [line for line in code.splitlines() if line.startswith("print")][-1]
     return last.partition("  # ")[2] or None
+
+
+def is_as_stated(printed, stated):
+    """Return whether an example prints what it says; a unit or a comparison may follow."""
+    return re.fullmatch(rf"{re.escape(printed)}([ ,].*)?", stated) is not None

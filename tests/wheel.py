@@ -19,7 +19,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from tests.readme import python_blocks, stated_output
+from tests.readme import is_as_stated, python_blocks, stated_output
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
@@ -110,7 +110,7 @@ def check_use(folder: Path) -> None:
         printed = run(folder, "python", "-W", "error", "-c", code).strip()
         stated = stated_output(code)
         assert printed, f"{title}: nothing was printed"
-        assert stated is None or stated.startswith(printed), f"{title}: {printed}, not {stated}"
+        assert not stated or is_as_stated(printed, stated), f"{title}: {printed}, not {stated}"
         print(f"{title}: {printed}")
     print(run(folder, "fastmotion", "bench", "--family", "mixture"), end="")
 
