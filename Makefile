@@ -25,9 +25,9 @@ help:
 demo: $(VENV)/.with-demo
 	$(BIN)/fastmotion demo -o demo.png
 
-# How long the whole suite takes is part of the report of `make bench`.
 # Each worker compiles what its tests need: more than a few gain nothing. ARGS="-n0 …" has none.
 WORKERS := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+# How long the whole suite takes is part of the report of `make bench`.
 test: $(VENV)/.with-test
 	@mkdir -p .cache
 	$(BIN)/python -m pytest $(WORKERS) --durations=15 $(if $(ARGS),$(ARGS),--junitxml=.cache/tests.xml)
