@@ -18,7 +18,7 @@ import numpy as np
 
 from fastmotion.core.compile import scalar
 
-__all__ = ["draw_bits", "new_seed", "philox"]
+__all__ = ["new_seed", "philox"]
 
 _ROUNDS = 10
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
@@ -44,22 +44,8 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@scalar
-def draw_bits(seed, stream, index):
-    """Return 64 random bits: draw ``index`` of ``stream`` under ``seed``, all uint64."""
-    low, high, _, _ = philox(
-        index & _LOW_32,
-        index >> _SHIFT_32,
-        stream & _LOW_32,
-        stream >> _SHIFT_32,
-        seed & _LOW_32,
-        seed >> _SHIFT_32,
-    )
-    return (high << _SHIFT_32) | low
-
-
 def new_seed(random_state: Any = None) -> np.uint64:
-    """Return a seed for the functions above.
+    """Return a seed for `philox`, whose low and high word are the key.
 
     Parameters
     ----------
