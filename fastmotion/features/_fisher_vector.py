@@ -257,8 +257,8 @@ class FisherVector(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_bags, n_outputs)
-            Of dtype float32 if all bags are, else float64. An array of the bags' library on the device where
-            they lie there.
+            Of dtype float32 if all bags are, else float64. An array of the bags' library on the
+            device where they lie there.
 
         Raises
         ------
@@ -350,14 +350,14 @@ class FisherVector(TransformerMixin, BaseEstimator):
     def _read_bags(self, X: Any, device: Device) -> list[Any]:
         """Return bags, of one dtype, where they lie; at least one."""
         if is_cuda_array(X):
-            return self._read_bags_on_device(X, device)
+            return self._read_stack(_on_device(X, device), device)
         if not isinstance(X, (list, tuple)):
             X = check_array(
                 X, dtype=None, ensure_2d=False, allow_nd=True, ensure_min_features=0,
                 ensure_all_finite=False, input_name="X",
             )  # fmt: skip
             if X.dtype != object:
-                _require_bags(X.shape)
+                return self._read_stack(X, device)
         if len(X) == 0:
             raise ValueError("X must hold at least one bag, got none")
         bags = [self._read_bag(bag, device) for bag in X]
@@ -368,12 +368,15 @@ class FisherVector(TransformerMixin, BaseEstimator):
             bags = [as_float64(bag) for bag in bags]
         return bags
 
-    def _read_bags_on_device(self, X: Any, device: Device) -> list[Any]:
-        if device.kind == "cpu":
-            as_real_array(X, "X")  # an error that tells what to do
-        X = as_device_array(X, device)
+    def _read_stack(self, X: Any, device: Device) -> list[Any]:
+        """Return the bags of one array, all checked at once."""
         shape = tuple(X.shape)
-        _require_bags(shape)
+        if len(shape) != 3 or shape[0] < 1:
+            raise ValueError(
+                f"X must have shape (n_bags, n_descriptors, n_features), with at least one bag, "
+                f"or be a list of arrays of shape (n_descriptors, n_features), got shape {shape}; "
+                "for one bag pass bag[numpy.newaxis]"
+            )
         rows = self._read_bag(X.reshape(shape[0] * shape[1], shape[2]), device)
         return [rows[k * shape[1] : (k + 1) * shape[1]] for k in range(shape[0])]
 
@@ -384,19 +387,17 @@ class FisherVector(TransformerMixin, BaseEstimator):
             return check_array(array, ensure_min_samples=0, input_name="X", **settings)
 
         if is_cuda_array(bag):
-            if device.kind == "cpu":
-                as_real_array(bag, "X")  # an error that tells what to do
+            bag = _on_device(bag, device)
             rows = check_device_array(bag, device, check, allow_nan=True, estimator=self)
         else:
             require_no_text(bag, "X")
-            rows = check(bag, dtype=[np.float64, np.float32], order="C", ensure_all_finite=False)
+            types = [np.float64, np.float32]
+            rows = check(bag, dtype=types, order="C", ensure_all_finite="allow-nan")
         if has_missing(rows):
             raise ValueError(
                 "X holds NaN; leave out such descriptors, for example "
                 "[bag[~numpy.isnan(bag).any(axis=1)] for bag in X], or fill them first"
             )
-        if not is_cuda_array(rows):
-            check(rows, dtype=None)  # what is infinite
         return rows
 
     def _gradients(self, bags: list[Any], device: Device) -> list[NDArray[np.float64]]:
@@ -434,14 +435,11 @@ class FisherVector(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _require_bags(shape: tuple[int, ...]) -> None:
-    """Raise a ValueError unless a shape is that of bags of descriptors."""
-    if len(shape) != 3 or shape[0] < 1:
-        raise ValueError(
-            f"X must have shape (n_bags, n_descriptors, n_features), with at least one bag, or be "
-            f"a list of arrays of shape (n_descriptors, n_features), got shape {shape}; for one "
-            "bag pass bag[numpy.newaxis]"
-        )
+def _on_device(X: Any, device: Device) -> Any:
+    """Return an array on a CUDA device as Numba's; an error tells what to do on another one."""
+    if device.kind == "cpu":
+        as_real_array(X, "X")
+    return as_device_array(X, device)
 
 
 def _first(X: Any) -> Any:

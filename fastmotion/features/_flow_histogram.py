@@ -28,6 +28,7 @@ from fastmotion.core.validation import (
     Interval,
     StrOptions,
     as_real_array,
+    n_jobs_constraint,
     require_real,
     validate_parameter_constraints,
 )
@@ -216,11 +217,7 @@ class FlowHistogram(ArrayOutput, TransformerMixin, BaseEstimator):
         "block_step": ["array-like", None],
         "still_threshold": [Interval(Real, 0, _MOST_PIXELS, closed="both"), None],
         "normalization": [StrOptions({"l1-sqrt", "l2"}), None],
-        "n_jobs": [
-            Interval(Integral, None, -1, closed="right"),
-            Interval(Integral, 1, None, closed="left"),
-            None,
-        ],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, None],
     }
 

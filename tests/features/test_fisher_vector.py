@@ -264,7 +264,7 @@ def spoiled(value):
         ({}, spoiled(np.inf), ValueError, "infinity"),
         ({}, [BAGS[0], np.zeros((4, 3))], ValueError, r"number of features, got \[2, 3\]"),
         ({}, [BAGS[0], np.zeros(3)], ValueError, "Expected 2D array"),
-        ({}, [np.array([["a"]])], ValueError, "could not convert string"),
+        ({}, [np.array([["a"]])], TypeError, "real numbers"),
         ({}, [np.zeros((0, 2))], ValueError, "at least 16 descriptors for n_components=16, got 0"),
         ({"max_samples": 5}, BAGS, ValueError, "at least 16 descriptors"),
         ({"n_components": 0}, BAGS, ValueError, "n_components"),
