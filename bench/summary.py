@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import gpu_report, peers
+from bench import gpu_report, peers, peers_features
 from bench.accuracy_flow import RIVALS, mean_endpoint
 from bench.pictures import EPIPOLAR_PANELS, OURS, PICTURES, Picture, Records, most_threads
 from bench.report import Goal, goals_table, results_folder
+from bench.speed_features import FISHERS, HISTOGRAMS
 from bench.tasks import Figures, figures_table
 from fastmotion.benchmark import markdown_table
 
@@ -331,7 +332,7 @@ def _flow_run(record: Record) -> Mapping[str, float]:
     return next(iter(record["median_seconds"].values()))
 
 
-def _kernel_run(part: str, case: str) -> Callable[[Record], Mapping[str, float]]:
+def _part_run(part: str, case: str) -> Callable[[Record], Mapping[str, float]]:
     return lambda record: record["median_seconds"]["1"][part][case]
 
 
@@ -352,13 +353,13 @@ HEADLINES = [
         "fit 31 taps to 1e6 samples",
         "Ridge",
         "speed_trajectory",
-        _kernel_run("fit", "1e6, 31 taps"),
+        _part_run("fit", "1e6, 31 taps"),
     ),
     Headline(
         "apply 9 taps to 300 000 frames of 75 channels",
         "correlate1d",
         "speed_trajectory",
-        _kernel_run("apply", "300000x25x3, 9 taps"),
+        _part_run("apply", "300000x25x3, 9 taps"),
     ),
     *(
         Headline(
@@ -387,6 +388,13 @@ HEADLINES = [
         for cell, right, peer in (
             ("ratio .5", "50 %", "USAC_FM_8PTS"),
             ("ratio .3", "30 %", "USAC_MAGSAC"),
+        )
+    ),
+    *(
+        Headline(f"{text}, {case}", peer, "speed_features", _part_run(part, str(case)))
+        for text, part, case, peer in (
+            ("histograms of flow", "histograms", HISTOGRAMS[0], peers_features.OPENCV),
+            ("Fisher vectors", "fisher", FISHERS[0], peers_features.SKIMAGE),
         )
     ),
 ]

@@ -90,6 +90,9 @@ RECORDS = {
             "goals": [],
         },
     },
+    "speed_features": record(
+        median_seconds={"1": {"a part": {"10 bags": {"fastmotion": 0.5, "NumPy": 1.75}}}}
+    ),
     "startup": record(
         imports={"import fastmotion": {"s": 0.0125}}, tests={"make test": {"s": 801.0, "tests": 9}}
     ),
@@ -126,6 +129,7 @@ def test_ratios_are_quotients_of_the_records(text):
     assert row_of(text, "bank") == ["bank", "1000", "750", "0.75"]
     assert row_of(text, "HornSchunck default", "DeepFlow")[2:] == ["7", "8", "0.25", "0.5"]
     assert row_of(text, "DeepFlow", "OpenCV")[2:] == ["0.5", "875", "500", "8"]
+    assert row_of(text, "10 bags") == ["10 bags", "500", "1750", "3.5"]
     assert row_of(text, str(GROWTH[0])) == [str(GROWTH[0]), "1000", "6500", "6.5"]
     headline = row_of(text, "flow 640x480, HornSchunck default")
     assert headline[1:] == ["125", "DeepFlow", "875", "**7**", "0.250 px", "0.500 px"]
