@@ -25,6 +25,8 @@ def model(view):
 def test_the_mask_is_that_of_a_prediction(view, model):
     assert model.inlier_mask_.dtype == bool and model.inlier_mask_.shape == (400,)
     np.testing.assert_array_equal(model.predict(view.matches), model.inlier_mask_)
+    filtered = view.matches[FundamentalMatrix(random_state=0).fit_predict(view.matches)]
+    np.testing.assert_array_equal(filtered, view.matches[model.inlier_mask_])
     kept = view.inlier_mask[model.inlier_mask_]
     assert kept.mean() > 0.93  # what lies near its epipolar line by chance is in
     assert model.inlier_mask_[view.inlier_mask].mean() > 0.95
