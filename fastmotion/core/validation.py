@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from numbers import Integral
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -48,6 +49,7 @@ __all__ = [
     "common_white",
     "fit_context",
     "import_optional",
+    "n_jobs_constraint",
     "require_clip_shape",
     "require_finite_range",
     "require_flow_shape",
@@ -86,6 +88,16 @@ def __getattr__(name: str) -> Any:
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     return getattr(importlib.import_module(module), attribute)
+
+
+def n_jobs_constraint() -> list[Any]:
+    """Return what ``n_jobs`` may be: a number of threads, one counted from all (-1), or None."""
+    between = __getattr__("Interval")
+    return [
+        between(Integral, None, -1, closed="right"),
+        between(Integral, 1, None, closed="left"),
+        None,
+    ]
 
 
 def import_optional(module: str, extra: str, purpose: str) -> ModuleType:

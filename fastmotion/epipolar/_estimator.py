@@ -19,7 +19,7 @@ from fastmotion.core.device import Device, is_cuda_array, resolve_device, to_hos
 from fastmotion.core.interop import like
 from fastmotion.core.memory import memory_of
 from fastmotion.core.random import new_seed
-from fastmotion.core.validation import Interval, StrOptions, fit_context
+from fastmotion.core.validation import Interval, StrOptions, fit_context, n_jobs_constraint
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.epipolar.checks import check_device_matches, check_matches
 from fastmotion.epipolar.launching import Kernels, kernels_of
@@ -73,11 +73,7 @@ class TwoViewEstimator(BaseEstimator):
         "local_optimization": ["boolean"],
         "nan_policy": [StrOptions({"raise", "omit"})],
         "random_state": ["random_state", np.random.Generator],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, Device, None],
     }
 

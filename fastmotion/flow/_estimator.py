@@ -18,6 +18,7 @@ from fastmotion.core.validation import (
     ArrayOutput,
     Interval,
     Options,
+    n_jobs_constraint,
     validate_parameter_constraints,
 )
 from fastmotion.flow.frames import (
@@ -41,11 +42,7 @@ COMMON_CONSTRAINTS: dict[str, list] = {
     "median_filter": ["boolean"],
     "weighted_median": ["boolean"],
     "max_update": [Interval(Real, 0, 1e6, closed="right"), Options(Real, {math.inf})],
-    "n_jobs": [
-        Interval(Integral, None, -1, closed="right"),
-        Interval(Integral, 1, None, closed="left"),
-        None,
-    ],
+    "n_jobs": n_jobs_constraint(),
     "device": [str, None],
 }
 

@@ -23,6 +23,7 @@ from fastmotion.core.validation import (
     ArrayOutput,
     Interval,
     StrOptions,
+    n_jobs_constraint,
     validate_parameter_constraints,
 )
 from fastmotion.trajectory import on_device
@@ -259,11 +260,7 @@ class MotionKernelBank(ArrayOutput, TransformerMixin, BaseEstimator):
         "edges": [StrOptions(set(EDGES))],
         "min_valid": [Interval(Real, 0, 1, closed="right")],
         "axes": ["array-like", None],
-        "n_jobs": [
-            Interval(Integral, None, -1, closed="right"),
-            Interval(Integral, 1, None, closed="left"),
-            None,
-        ],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, None],
     }
 

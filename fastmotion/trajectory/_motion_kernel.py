@@ -22,6 +22,7 @@ from fastmotion.core.validation import (
     ArrayOutput,
     Interval,
     StrOptions,
+    n_jobs_constraint,
     validate_parameter_constraints,
 )
 from fastmotion.trajectory import on_device
@@ -258,11 +259,7 @@ class MotionKernel(ArrayOutput, TransformerMixin, BaseEstimator):
         "min_valid": [Interval(Real, 0, 1, closed="right")],
         "axes": ["array-like", None],
         "random_state": ["random_state"],
-        "n_jobs": [
-            Interval(Integral, None, -1, closed="right"),
-            Interval(Integral, 1, None, closed="left"),
-            None,
-        ],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, None],
     }
 

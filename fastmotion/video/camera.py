@@ -20,6 +20,7 @@ from fastmotion.core.validation import (
     ArrayOutput,
     Interval,
     as_real_array,
+    n_jobs_constraint,
 )
 from fastmotion.epipolar import DegenerateMatchesWarning, Homography
 
@@ -255,11 +256,7 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         "min_inlier_share": [Interval(Real, 0, 1, closed="both")],
         "max_trials": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state", np.random.Generator],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, None],
     }
 
