@@ -85,7 +85,7 @@ def test_warmup_of_one_family_leaves_the_others(two_cases):
 
 
 def test_warmup_refuses_unknown_families(two_cases):
-    with pytest.raises(ValueError, match=r"of \['flow', .*'epipolar', 'features'\], got \['flaw'\]"):
+    with pytest.raises(ValueError, match=r"'epipolar', 'features'\], got \['flaw'\]"):
         fastmotion.warmup(["flow", "flaw"])
     assert two_cases == []
 
