@@ -181,36 +181,43 @@ class GaussianPasses:
         centre, means, *_ = self._parameters
         self._kernel("add_moments")(X, responsibilities, centre, means, sums.values)
 
-    def new_sums(self) -> MomentSums:
-        """Return sums over no samples, on the device of the data."""
+    def new_sums(self, *lead: int) -> MomentSums:
+        """Return sums over no samples, on the device of the data; with leading axes, many."""
         n_padded, width = self._padded_shape
         n_second = self.gaussians.n_components * width if self._is_full else n_padded
         n_values = HEAD + n_padded + (n_padded + n_second) * width
-        return MomentSums(self._memory.zeros(n_values, np.float64))
+        return MomentSums(self._memory.zeros((*lead, n_values), np.float64))
 
     def fetch(self, sums: MomentSums) -> MomentSums:
         """Return the sums on the host."""
         return MomentSums(self._memory.fetch(sums.values))
 
     def moments(self, sums: MomentSums) -> GaussianMoments:
-        """Return the moments that sums of this object's, on the host, stand for."""
+        """Return the moments that sums of this object's, on the host, stand for.
+
+        They have the leading axes that the sums have.
+        """
         n_components, n_features = self.gaussians.means.shape
         n_padded, width = self._padded_shape
-        counts, first, second = np.split(sums.values[HEAD:], [n_padded, n_padded * (1 + width)])
-        counts = counts[:n_components].copy()
+        lead = sums.values.shape[:-1]
+        parts = np.split(sums.values[..., HEAD:], [n_padded, n_padded * (1 + width)], axis=-1)
+        counts, first, second = parts
+        counts = counts[..., :n_components].copy()
         divisor = np.where(counts > 0, counts, 1)
-        step = first.reshape(n_padded, width)[:n_components, :n_features] / divisor[:, None]
+        first = first.reshape(*lead, n_padded, width)[..., :n_components, :n_features]
+        step = first / divisor[..., np.newaxis]
         if not self._is_full:
-            second = second.reshape(n_padded, width)[:n_components, :n_features]
-            scatter = np.maximum(second - counts[:, None] * step**2, 0)
-            means = np.where(counts[:, None] > 0, self._centre + step, self.gaussians.means)
+            second = second.reshape(*lead, n_padded, width)[..., :n_components, :n_features]
+            scatter = np.maximum(second - counts[..., np.newaxis] * step**2, 0)
+            is_known = counts[..., np.newaxis] > 0
+            means = np.where(is_known, self._centre + step, self.gaussians.means)
             return GaussianMoments(counts, means, scatter)
-        second = second.reshape(n_components, width, width)[:, :n_features, :n_features]
+        second = second.reshape(*lead, n_components, width, width)[..., :n_features, :n_features]
         lower = np.tril(second, -1)
-        scatter = lower + np.swapaxes(lower, 1, 2)
-        diagonal = np.einsum("kii->ki", scatter)
-        diagonal += np.einsum("kii->ki", second)
-        scatter -= counts[:, None, None] * step[:, :, None] * step[:, None, :]
+        scatter = lower + np.swapaxes(lower, -1, -2)
+        diagonal = np.einsum("...ii->...i", scatter)
+        diagonal += np.einsum("...ii->...i", second)
+        scatter -= counts[..., None, None] * step[..., :, None] * step[..., None, :]
         if self.gaussians.covariance_type in ("diag", "spherical"):
             scatter = diagonal
         return GaussianMoments(counts, self.gaussians.means + step, scatter)

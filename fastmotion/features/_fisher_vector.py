@@ -13,10 +13,9 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_is_fitted
 
-from fastmotion.core.device import Device, is_cuda_array, resolve_device, thread_limit
+from fastmotion.core.device import Device, is_cuda_array, resolve_device
 from fastmotion.core.interop import as_device_array, like
 from fastmotion.core.memory import memory_of
-from fastmotion.core.parallel import thread_map
 from fastmotion.core.validation import (
     Interval,
     StrOptions,
@@ -25,11 +24,11 @@ from fastmotion.core.validation import (
     require_no_text,
 )
 from fastmotion.em.device_input import check_device_array
-from fastmotion.em.device_samples import as_float64, samples_of
+from fastmotion.em.device_samples import DeviceSamples, as_float64
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.rows import has_missing, take_rows
-from fastmotion.em.samples import is_in_range
+from fastmotion.em.samples import is_in_range, moments_of_bags
 from fastmotion.mixture import GaussianMixture
 
 PARTS = ("weights", "means", "deviations")
@@ -286,7 +285,7 @@ class FisherVector(TransformerMixin, BaseEstimator):
                     f"X has {bags[0].shape[1]} features, but {type(self).__name__} is expecting "
                     f"{self.n_features_in_} features as input"
                 )
-            gradients = np.stack(self._gradients(bags, device))
+            gradients = self._gradients(bags, device)
         gradients = np.sign(gradients) * np.abs(gradients) ** self.power
         if self.normalization is not None:
             norms = np.linalg.norm(gradients, axis=1, keepdims=True)
@@ -400,32 +399,19 @@ class FisherVector(TransformerMixin, BaseEstimator):
             )
         return rows
 
-    def _gradients(self, bags: list[Any], device: Device) -> list[NDArray[np.float64]]:
-        """Return the gradient of each bag, one after the other or on several threads."""
+    def _gradients(self, bags: list[Any], device: Device) -> NDArray[np.float64]:
+        """Return the gradients of bags, a row for each."""
         mixture = self.mixture_
         weights = np.asarray(mixture.weights_, np.float64)
         gaussians = Gaussians.from_factors(mixture.means_, mixture.precisions_cholesky_, "diag")
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
-        with thread_limit(self.n_jobs) as n_threads:
-            # Few bags are shared out themselves: their parts are summed in the same order.
-            is_shared_out = device.kind == "cuda" or len(bags) < n_threads
-
-        def gradient(bag: Any) -> NDArray[np.float64]:
-            if len(bag) == 0:
-                return self._arranged(np.zeros_like(weights), *np.zeros((2, *mixture.means_.shape)))
-            n_jobs = self.n_jobs if is_shared_out else 1
-            rows = bag if is_in_range(bag) else as_float64(bag)
-            samples = samples_of(rows, None, n_jobs, memory_of(device), again=False)
-            moments, _ = samples.statistics(gaussians, log_weights)
-            return self._arranged(*_scaled_gradients(moments, weights, gaussians, len(bag)))
-
-        return thread_map(gradient, bags, n_jobs=1 if is_shared_out else self.n_jobs)
-
-    def _arranged(self, weights: NDArray, means: NDArray, deviations: NDArray) -> NDArray:
-        """Return the parts asked for as one row."""
-        found = {"weights": weights, "means": means, "deviations": deviations}
-        return np.concatenate([found[part].ravel() for part in self.parts])
+        if not all(is_in_range(bag) for bag in bags if len(bag)):
+            bags = [as_float64(bag) for bag in bags]
+        moments = _expected_moments(bags, gaussians, log_weights, self.n_jobs, device)
+        sizes = np.array([len(bag) for bag in bags])
+        found = _scaled_gradients(moments, weights, gaussians, sizes)
+        return np.concatenate([found[part].reshape(len(bags), -1) for part in self.parts], axis=1)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -459,19 +445,45 @@ def _draw(bags: list[Any], max_samples: int | None, random_state: np.random.Rand
     return np.concatenate([take_rows(bag, own) for bag, own in zip(bags, rows)])
 
 
+def _expected_moments(
+    bags: list[Any],
+    gaussians: Gaussians,
+    log_weights: NDArray,
+    n_jobs: int | None,
+    device: Device,
+) -> GaussianMoments:
+    """Return the moments of bags, along a leading axis."""
+    if device.kind == "cpu":
+        return moments_of_bags(bags, gaussians, log_weights, n_jobs)
+    n_components, n_features = gaussians.means.shape
+    no_samples = GaussianMoments.empty(n_components, n_features, "diag")
+    found = [no_samples] * len(bags)
+    for k, bag in enumerate(bags):
+        if len(bag):
+            samples = DeviceSamples(bag, memory=memory_of(device), again=False)
+            found[k], _ = samples.statistics(gaussians, log_weights)
+    parts = ([getattr(one, name) for one in found] for name in ("counts", "means", "scatter"))
+    return GaussianMoments(*map(np.stack, parts))
+
+
 def _scaled_gradients(
-    moments: GaussianMoments, weights: NDArray, gaussians: Gaussians, n_descriptors: int
-) -> tuple[NDArray, NDArray, NDArray]:
+    moments: GaussianMoments,
+    weights: NDArray,
+    gaussians: Gaussians,
+    n_descriptors: NDArray[np.int64],
+) -> dict[str, NDArray]:
     """Return gradients by weights, means and deviations over the roots of their information.
 
-    A component without any weight is in no gradient.
+    A component without any weight, and a bag without descriptors, is in no gradient.
     """
-    counts = moments.counts[:, np.newaxis]
-    scale = n_descriptors * np.sqrt(weights)
+    counts = moments.counts[..., np.newaxis]
+    totals = n_descriptors[:, np.newaxis]
+    scale = totals * np.sqrt(weights)
     scale = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
     step = (moments.means - gaussians.means) * gaussians.precisions_cholesky
     squares = moments.scatter * gaussians.precisions_cholesky**2 + counts * step**2
-    by_weights = scale * (moments.counts - n_descriptors * weights)
-    by_means = scale[:, np.newaxis] * counts * step
-    by_deviations = scale[:, np.newaxis] * (squares - counts) / np.sqrt(2)
-    return by_weights, by_means, by_deviations
+    return {
+        "weights": scale * (moments.counts - totals * weights),
+        "means": scale[..., np.newaxis] * counts * step,
+        "deviations": scale[..., np.newaxis] * (squares - counts) / np.sqrt(2),
+    }
