@@ -14,7 +14,6 @@ DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # What is there for others to call.
 FOR_OTHERS = {
     "compile_ptx": "looks into kernels on machines without a GPU; the developer guide has it",
-    "map_merge": "maps over videos or persons, in scripts, on threads, processes or a cluster",
 }
 
 
