@@ -35,6 +35,9 @@ __all__ = [
 # The fewest vectors along an axis of the frame that homographies are fitted to.
 _LEAST_ALONG = 8
 
+# The fewest vectors that make a homography known: any four obey one.
+_LEAST_INLIERS = 8
+
 # Of a seed's 64 bits; the other half is what scikit-learn takes.
 _HALF = np.uint64(32)
 
@@ -150,7 +153,7 @@ def camera_motion(H: ArrayLike, shape: tuple[int, int]) -> CameraMotion:
     -------
     CameraMotion
         With `translation`, `rotation` and `zoom`; NaN for a homography that is NaN, or takes the
-        centre to infinity.
+        centre to infinity. The zoom is NaN for one that mirrors, too.
 
     Raises
     ------
@@ -175,11 +178,12 @@ def camera_motion(H: ArrayLike, shape: tuple[int, int]) -> CameraMotion:
     height, width = _check_shape(shape)
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     homogeneous = matrices @ [*centre, 1.0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved = homogeneous[..., :2] / homogeneous[..., 2:]
+    depth = np.where(homogeneous[..., 2:] == 0, np.nan, homogeneous[..., 2:])
+    with np.errstate(invalid="ignore"):
+        moved = homogeneous[..., :2] / depth
         # The quotient rule, for both coordinates by both.
         changes = matrices[..., :2, :2] - moved[..., :, np.newaxis] * matrices[..., 2:, :2]
-        jacobian = changes / homogeneous[..., 2:, np.newaxis]
+        jacobian = changes / depth[..., np.newaxis]
         (a, b), (c, d) = np.moveaxis(jacobian, (-2, -1), (0, 1))
         zoom = np.sqrt(a * d - b * c)
     return CameraMotion(moved - centre, np.degrees(np.arctan2(c - b, a + d)), zoom)
@@ -201,7 +205,8 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
     residual_threshold : float, default=1.0
         Sampson distance in pixels up to which a vector obeys a homography.
     min_inlier_share : float, default=0.2
-        Share of the vectors that must obey it. The flow is left as it is where fewer do.
+        Share of the vectors that must obey it, and at least 8 of them. The flow is left as it is
+        where fewer do.
     max_trials : int, default=2000
         The most random samples that are drawn for a pair: enough to find, all but certainly, what a
         quarter of the vectors obey.
@@ -431,7 +436,7 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
             if not isinstance(fit, Homography) or not _is_usable(fit, pairs.shape[1:3]):
                 continue
             share = fit.n_inliers_ / len(matches[k])
-            if share >= self.min_inlier_share:
+            if fit.n_inliers_ >= _LEAST_INLIERS and share >= self.min_inlier_share:
                 matrices[k], shares[k] = fit.H_, share
         return matrices, shares
 
@@ -476,7 +481,7 @@ def _check_homographies(H: ArrayLike) -> NDArray[np.float64]:
 
 
 def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or not all(isinstance(n, Integral) and n >= 1 for n in shape):
+    if np.shape(shape) != (2,) or not all(isinstance(n, Integral) and n >= 1 for n in shape):
         raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}")
     return int(shape[0]), int(shape[1])
 
@@ -525,10 +530,10 @@ def _bands_of_flow(
 
 def _subtract(field: NDArray, H: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     """Write a flow without that of a homography; as it is where there is none."""
-    if np.isnan(H[0, 0]):
-        out[...] = field
-        return
-    for rows, *motion in _bands_of_flow(H, field.shape[:2]):
-        for axis, moved in enumerate(motion):
-            with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):
+        if np.isnan(H[0, 0]):
+            out[...] = field
+            return
+        for rows, *motion in _bands_of_flow(H, field.shape[:2]):
+            for axis, moved in enumerate(motion):
                 np.subtract(field[rows, :, axis], moved, out=out[rows, :, axis], casting="unsafe")

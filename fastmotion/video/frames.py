@@ -76,7 +76,9 @@ class Frames:
             if index >= self._cuts.start:
                 frame = self._check(given, first, index)
                 first = (frame.shape, frame.dtype) if first is None else first
-                yield self._reduce(frame)
+                reduced = self._reduce(frame)
+                # Who reads a camera may give the same array again and again.
+                yield reduced.copy() if reduced is frame else reduced
 
     def _check(
         self, given: ArrayLike, first: tuple[tuple[int, ...], np.dtype] | None, index: int

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any
@@ -58,7 +60,8 @@ class ClipResult:
         Frames per second; None where the source does not tell.
     pixel_size : float
         Pixels of the source that one pixel of the estimator's frames spans: 1.0 unless the frames
-        were reduced. Lengths in the output times this are pixels of the source.
+        were reduced. Lengths in the output times this are pixels of the source; along the width to
+        within the rounding of that to whole pixels.
     output : object
         What the estimator made of the clip, without the axis of clips.
 
@@ -95,7 +98,7 @@ def stream(
     height: int | None = None,
     gray: bool = False,
     last_clip: str = "keep",
-    fps: float | None = None,
+    fps: float | Fraction | None = None,
     method: str = "transform",
     progress: bool | None = None,
 ) -> Generator[ClipResult]:
@@ -134,7 +137,7 @@ def stream(
         What becomes of frames at the end that fill no clip: a shorter clip, if there are two or
         more and one of them was in no clip yet; or nothing, for estimators that need clips of one
         length.
-    fps : float or None, default=None
+    fps : float, Fraction or None, default=None
         Frames per second; None for what the file tells.
     method : str, default="transform"
         Name of the estimator's method to call, such as "predict" of a pipeline that ends in a
@@ -196,15 +199,15 @@ def stream(
         "height": height,
         "gray": gray,
         "last_clip": last_clip,
-        "fps": fps,
+        "fps": float(fps) if isinstance(fps, Fraction) else fps,
         "progress": progress,
     }
     validate_parameter_constraints(_CONSTRAINTS, given, "stream")
     apply = _method_of(estimator, method)
     film = Film.of(source, None if fps is None else float(fps))
     cuts = Cuts(
-        length=clip_length,
-        step=clip_length - 1 if step is None else step,
+        length=int(clip_length),
+        step=int(clip_length - 1 if step is None else step),
         start=_to_frame(start, "start", unit, film),
         stop=None if stop is None else _to_frame(stop, "stop", unit, film),
         keeps_last=last_clip == "keep",
@@ -233,10 +236,11 @@ def _to_frame(moment: float, name: str, unit: str, film: Film) -> int:
                 f"{name} must be a whole number of frames, got {moment!r}; "
                 "pass unit='seconds' if it is a time"
             )
-        return int(moment)
+        return int(min(moment, sys.maxsize))
     if film.fps is None:
         raise ValueError(f"{name} in seconds needs a frame rate: pass fps along with frames")
-    return math.ceil(round(moment * film.fps, 6))  # 0.1 s at 30 per second is frame 3, not 4
+    frame = round(moment * film.fps, 6)  # 0.1 s at 30 per second is frame 3, not 4
+    return math.ceil(min(frame, sys.maxsize))
 
 
 def _results(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def motion_table(
     unit: str = "frames",
     height: int | None = 240,
     last_clip: str = "keep",
-    fps: float | None = None,
+    fps: float | Fraction | None = None,
     progress: bool | None = None,
 ) -> dict[str, NDArray]:
     """Measure the motion in a video, clip by clip.
@@ -69,7 +70,7 @@ def motion_table(
         the source.
     last_clip : {"keep", "drop"}, default="keep"
         What becomes of frames at the end that fill no clip.
-    fps : float or None, default=None
+    fps : float, Fraction or None, default=None
         Frames per second; None for what the file tells.
     progress : bool or None, default=None
         Whether to show a progress bar; None shows one on a terminal.

@@ -59,6 +59,7 @@ def test_homography_flow_beyond_infinity_and_without_a_homography():
     [
         (np.eye(2), (16, 16), "H must have shape"),
         (np.eye(3), (16,), "shape must be"),
+        (np.eye(3), 16, "shape must be"),
         (np.eye(3), (16, 0), "shape must be"),
         (np.eye(3), (16, 2.5), "shape must be"),
     ],
@@ -81,6 +82,14 @@ def test_camera_motion_of_a_known_camera():
     np.testing.assert_allclose(motion.zoom[:2], [1.05, 1], atol=1e-12)
     for part in (motion.translation, motion.rotation, motion.zoom):
         assert np.isnan(part[2]).all()
+
+
+def test_camera_motion_of_what_no_camera_does():
+    beyond = [[1, 0, 0], [0, 1, 0], [-1 / 50, 0, 1]]
+    mirror = [[-1, 0, 100], [0, 1, 0], [0, 0, 1]]
+    motion = camera_motion([beyond, mirror], (101, 101))
+    np.testing.assert_array_equal(motion.translation, [[np.nan, np.nan], [0, 0]])
+    assert np.isnan(motion.zoom).all()
 
 
 def test_camera_motion_of_a_perspective_is_its_derivative():
@@ -211,13 +220,14 @@ def make_lost(kind, rng):
     elif kind == "line":
         field[:] = np.nan
         field[50] = 1.0
-    elif kind == "three vectors":
+    elif kind == "four vectors":  # which always obey one
+        known = field[8:25, 8:25].copy()
         field[:] = np.nan
-        field[8:25, 8:25] = 1.0
+        field[8:25, 8:25] = known / 20
     return field
 
 
-@pytest.mark.parametrize("kind", ["chaos", "unknown", "line", "three vectors"])
+@pytest.mark.parametrize("kind", ["chaos", "unknown", "line", "four vectors"])
 def test_flow_without_a_camera_is_left_as_it_is(kind, rng, flow):
     lost = make_lost(kind, rng).astype(np.float32)
     pairs = np.stack([flow[0, 0], lost])
@@ -227,6 +237,13 @@ def test_flow_without_a_camera_is_left_as_it_is(kind, rng, flow):
     assert np.isnan(H[1]).all() and np.isnan(share[1])
     assert np.isfinite(H[0]).all() and share[0] > 0.5
     assert np.isnan(camera_motion(H, SHAPE).zoom[1])
+
+
+def test_vectors_beyond_float32_are_infinite():
+    flow = np.full((48, 64, 2), 1e300)
+    with pytest.warns(DegenerateMatchesWarning) as caught:
+        left = CameraCompensation(random_state=0).estimate(flow).flow
+    assert len(caught) == 1 and np.isinf(left).all()
 
 
 def test_least_share_is_a_parameter(flow):
