@@ -28,7 +28,7 @@ from fastmotion.em.device_samples import DeviceSamples, as_float64
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.rows import has_missing, take_rows
-from fastmotion.em.samples import is_in_range, moments_of_bags
+from fastmotion.em.samples import check_range, is_in_range, moments_of_bags
 from fastmotion.mixture import GaussianMixture
 
 PARTS = ("weights", "means", "deviations")
@@ -199,10 +199,11 @@ class FisherVector(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            ``X`` is a sparse matrix.
+            ``X`` is a sparse matrix, or neither an array nor a list.
         ValueError
-            ``X`` has another shape, holds NaN or infinity, or fewer descriptors than there are
-            components; or a parameter is out of range.
+            ``X`` has another shape, holds NaN, infinity or values whose squares are beyond the
+            range of float64, or fewer descriptors than there are components; or a parameter is out
+            of range.
         RuntimeError
             The device is not available.
 
@@ -229,7 +230,8 @@ class FisherVector(TransformerMixin, BaseEstimator):
             if len(pool) < n_least:
                 raise ValueError(
                     f"X must hold at least {n_least} descriptors for n_components="
-                    f"{self.n_components!r}, got {len(pool)}; pass more, or decrease n_components"
+                    f"{self.n_components!r}, got {len(pool)} (of at most max_samples="
+                    f"{self.max_samples!r}); pass more, or decrease n_components"
                 )
             self.mixture_ = GaussianMixture(
                 self.n_components,
@@ -351,6 +353,12 @@ class FisherVector(TransformerMixin, BaseEstimator):
         if is_cuda_array(X):
             return self._read_stack(_on_device(X, device), device)
         if not isinstance(X, (list, tuple)):
+            if not hasattr(X, "shape"):
+                raise TypeError(
+                    "X must be an array of shape (n_bags, n_descriptors, n_features), or a list of "
+                    f"arrays of shape (n_descriptors, n_features), got {type(X).__name__}; "
+                    "make a list of what is iterated over"
+                )
             X = check_array(
                 X, dtype=None, ensure_2d=False, allow_nd=True, ensure_min_features=0,
                 ensure_all_finite=False, input_name="X",
@@ -408,6 +416,8 @@ class FisherVector(TransformerMixin, BaseEstimator):
             log_weights = np.log(weights)
         if not all(is_in_range(bag) for bag in bags if len(bag)):
             bags = [as_float64(bag) for bag in bags]
+            for bag in filter(len, bags):
+                check_range(bag)
         moments = _expected_moments(bags, gaussians, log_weights, self.n_jobs, device)
         sizes = np.array([len(bag) for bag in bags])
         found = _scaled_gradients(moments, weights, gaussians, sizes)

@@ -351,8 +351,11 @@ class FlowHistogram(ArrayOutput, TransformerMixin, BaseEstimator):
             self._parameter_constraints, self.get_params(deep=False), type(self).__name__
         )
         components = list(self.components)
-        if not components or any(name not in COMPONENTS for name in components):
-            raise ValueError(f"components must be some of {list(COMPONENTS)}, got {components}")
+        is_known = all(name in COMPONENTS for name in components)
+        if not components or not is_known or len(set(components)) < len(components):
+            raise ValueError(
+                f"components must be some of {list(COMPONENTS)}, each once, got {components}"
+            )
         for name in ("grid", "block_shape", "block_step"):
             _check_triple(getattr(self, name), name)
         return _Bins(self.n_orientations, self.still_threshold, components)

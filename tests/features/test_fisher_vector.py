@@ -163,6 +163,8 @@ def test_values_beyond_the_range_of_squares_are_no_nan(rng):
     fisher = FisherVector(2, random_state=0).fit(bags)
     far = [np.full((3, 3), 1e30, np.float32)]
     assert np.isfinite(fisher.transform(far)).all()
+    with pytest.raises(ValueError, match="scale it so that none is beyond"):
+        fisher.transform([bags[0], np.full((3, 3), 1e200)])
 
 
 # The fit
@@ -266,7 +268,9 @@ def spoiled(value):
         ({}, [BAGS[0], np.zeros(3)], ValueError, "Expected 2D array"),
         ({}, [np.array([["a"]])], TypeError, "real numbers"),
         ({}, [np.zeros((0, 2))], ValueError, "at least 16 descriptors for n_components=16, got 0"),
-        ({"max_samples": 5}, BAGS, ValueError, "at least 16 descriptors"),
+        ({"max_samples": 5}, BAGS, ValueError, "got 5 .of at most max_samples=5."),
+        ({}, iter(BAGS), TypeError, "X must be an array of shape .* make a list"),
+        ({}, None, TypeError, "X must be an array of shape .* got NoneType"),
         ({"n_components": 0}, BAGS, ValueError, "n_components"),
         ({"parts": ("means", "means")}, BAGS, ValueError, "parts must be some of"),
         ({"parts": ()}, BAGS, ValueError, "parts must be some of"),

@@ -302,6 +302,7 @@ def with_value(value):
         ({"n_orientations": 1}, GOOD, ValueError, "n_orientations"),
         ({"components": ()}, GOOD, ValueError, "components must be some of"),
         ({"components": ("flow", "mbh")}, GOOD, ValueError, "components must be some of"),
+        ({"components": ("flow", "flow")}, GOOD, ValueError, "each once"),
         ({"grid": (1, 2)}, GOOD, ValueError, "grid must be three integers"),
         ({"grid": (1, 2, 0)}, GOOD, ValueError, "grid must be three integers"),
         ({"grid": (1, 2, 1.5)}, GOOD, ValueError, "grid must be three integers"),
