@@ -127,7 +127,7 @@ def test_what_is_left_out_tests_a_private_function_only(name):
     assert "GaussianMixture" not in used
 
 
-@pytest.mark.parametrize("name", OF_ARRAY_DISPATCH)
+@pytest.mark.parametrize("name", sorted(OF_ARRAY_DISPATCH))
 def test_what_is_left_out_dispatches_arrays(name):
     used = names_used(TESTS[name].__code__)
     assert "config_context" in used
