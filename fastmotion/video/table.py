@@ -22,6 +22,9 @@ __all__ = ["motion_table"]
 
 _HIGH_PERCENTILE = 95
 
+# Pixels per frame that are no motion: a compensated camera leaves as much by rounding.
+_STILL = 1e-3
+
 # Of time there is one cell: clips are short, and the table goes on along time.
 _CELLS = (1, 2, 2)
 
@@ -92,7 +95,7 @@ def motion_table(
             The same in pixels per second; NaN where the frame rate is unknown.
         direction
             Of the mean of the flow, in degrees from -180 to 180: 0 is to the right, 90 down. NaN
-            where nothing moves.
+            where nothing moves: where the mean speed is below 0.001 pixels of the flow.
         coherence
             Length of the mean of the flow divided by the mean of its length: 1 where all moves
             alike, near 0 where motions cancel. NaN where nothing moves.
@@ -219,7 +222,7 @@ def _motion_of_things(flow: NDArray, clip: ClipResult) -> dict[str, float]:
         found = (mean, *np.percentile(lengths, (50, _HIGH_PERCENTILE)))
         speeds = {name: float(x) * clip.pixel_size for name, x in zip(speeds, found)}
         u, v = vectors.mean(axis=0, dtype=np.float64)
-        if mean > 0:
+        if mean > _STILL:
             direction, coherence = math.degrees(math.atan2(v, u)), math.hypot(u, v) / mean
     fps = math.nan if clip.fps is None else clip.fps
     per_second = {f"{name}_per_s": x * fps for name, x in speeds.items()}
