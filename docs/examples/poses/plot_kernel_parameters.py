@@ -71,17 +71,6 @@ for n_frames in (50, 90, 300):
         )
     ]
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-for noise, values in curves.items():
-    axes[0].semilogy(taps / FPS, values, "o-", label=f"{noise:g} mm")
-axes[0].set(xlabel="length of the kernel (s)", ylabel="RMSE of the velocity (mm/s)")
-axes[0].legend(title="noise")
-for n_frames, values in forecasts.items():
-    axes[1].semilogx(alphas, values, "o-", label=f"{n_frames} frames")
-axes[1].set(xlabel="alpha (mm²)", ylabel="RMSE of the forecast, other walkers (mm)")
-axes[1].legend(title="learned from")
-plt.show()
-
 # %%
 # Cross-validation
 # ----------------
@@ -94,3 +83,17 @@ search = MotionKernelCV(
     alphas=(1e2, 1e4, 1e6, 1e8),
 ).fit(record(4.0, 4, seed=0).observed)
 print({name: search.best_params_[name] for name in ("n_taps", "alpha")})
+
+# %%
+# Left, the length of the kernel; right, the ridge.
+
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+for noise, values in curves.items():
+    axes[0].semilogy(taps / FPS, values, "o-", label=f"{noise:g} mm")
+axes[0].set(xlabel="length of the kernel (s)", ylabel="RMSE of the velocity (mm/s)")
+axes[0].legend(title="noise")
+for n_frames, values in forecasts.items():
+    axes[1].semilogx(alphas, values, "o-", label=f"{n_frames} frames")
+axes[1].set(xlabel="alpha (mm²)", ylabel="RMSE of the forecast, other walkers (mm)")
+axes[1].legend(title="learned from")
+plt.show()

@@ -35,6 +35,12 @@ def errors(noise, threshold):
     return np.median(results, axis=0)
 
 
+# %%
+# The matrix itself forgives a wide range: its last fit weighs matches by the noise that they show,
+# not by the threshold. What is called an inlier does depend on it, and so does the time of the
+# search, which becomes long where right matches are taken for wrong ones. ``"auto"`` is about as
+# good as the best threshold for each noise; it is the safe choice for points of unknown origin.
+
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.9), layout="constrained")
 for noise, color in zip(noises, ("C0", "C1", "C2")):
     curve = np.array([errors(noise, threshold) for threshold in thresholds])
@@ -49,9 +55,3 @@ axes[2].set(xscale="log", ylabel="right matches that are inliers", ylim=(0, 1.05
 for ax in axes:
     ax.set_xlabel("residual_threshold (px)")
 plt.show()
-
-# %%
-# The matrix itself forgives a wide range: its last fit weighs matches by the noise that they show,
-# not by the threshold. What is called an inlier does depend on it, and so does the time of the
-# search, which becomes long where right matches are taken for wrong ones. ``"auto"`` is about as
-# good as the best threshold for each noise; it is the safe choice for points of unknown origin.

@@ -43,15 +43,11 @@ plt.show()
 # %%
 # How sure is that? The covariance of the matrix gives each line a band. With 95 % probability it
 # holds the partner of the line's point, the noise of both included. Above it is about as narrow as
-# the lines. Matches of the left third of the first image alone tell less, and bands open.
+# the lines. Matches of the left third of the first image alone tell less.
 
 is_known = view.matches[:, 0] < 350
 third = FundamentalMatrix(residual_threshold="auto", random_state=0).fit(view.matches[is_known])
 unseen = view.matches[~is_known & view.inlier_mask]
-EpipolarDisplay.from_estimator(
-    third, view.matches[is_known], image_size=view.image_size, points=unseen[:5]
-)
-plt.show()
 
 # %%
 # Does the band keep its promise? Count the partners in it. They share one matrix and its errors, so
@@ -59,3 +55,11 @@ plt.show()
 
 band = third.epipolar_band(unseen[:, :2], probability=0.95, noise_scale=third.noise_scale_)
 print(f"{np.mean(band.contains(unseen[:, 2:])):.1%} of {len(unseen)} partners are in their band")
+
+# %%
+# Bands are narrow where the matches were, and open beyond.
+
+EpipolarDisplay.from_estimator(
+    third, view.matches[is_known], image_size=view.image_size, points=unseen[:5]
+)
+plt.show()
