@@ -221,9 +221,9 @@ def make_lost(kind, rng):
         field[:] = np.nan
         field[50] = 1.0
     elif kind == "four vectors":  # which always obey one
-        known = field[8:25, 8:25].copy()
+        known = field[6:19, 8:25].copy()
         field[:] = np.nan
-        field[8:25, 8:25] = known / 20
+        field[6:19, 8:25] = known / 400
     return field
 
 
