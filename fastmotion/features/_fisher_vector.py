@@ -230,8 +230,8 @@ class FisherVector(TransformerMixin, BaseEstimator):
             if len(pool) < n_least:
                 raise ValueError(
                     f"X must hold at least {n_least} descriptors for n_components="
-                    f"{self.n_components!r}, got {len(pool)} (of at most max_samples="
-                    f"{self.max_samples!r}); pass more, or decrease n_components"
+                    f"{self.n_components!r}, got {len(pool)}; pass more, decrease n_components, "
+                    "or raise max_samples"
                 )
             self.mixture_ = GaussianMixture(
                 self.n_components,
@@ -342,7 +342,7 @@ class FisherVector(TransformerMixin, BaseEstimator):
 
     def _check_parts(self) -> None:
         parts = list(self.parts)
-        if not parts or len(set(parts)) < len(parts) or any(part not in PARTS for part in parts):
+        if not parts or any(part not in PARTS for part in parts) or len(set(parts)) < len(parts):
             raise ValueError(f"parts must be some of {list(PARTS)}, each once, got {parts}")
 
     def _device(self, X: Any) -> Device:
