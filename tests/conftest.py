@@ -36,7 +36,7 @@ def data_dir():
 def run_python():
     """Return a function that runs Python code in a fresh process and returns what it printed."""
 
-    def run(code, *, path=ROOT, timeout=120, **env):
+    def run(code, *, path=ROOT, timeout=300, **env):
         environment = {**os.environ, "PYTHONPATH": str(path)}
         for name, value in env.items():
             if value is None:

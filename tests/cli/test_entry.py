@@ -9,7 +9,7 @@ from fastmotion.cli import entry, main
 
 def run_python(*args):
     return subprocess.run(
-        [sys.executable, *args], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *args], capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -35,6 +35,7 @@ def test_an_error_in_a_thread_reaches_the_caller_and_stops_the_rest():
         seen.append(i)
         if i == 2:
             raise KeyError(i)
+        time.sleep(0.001)  # the other thread cannot be through before the error is known
 
     with pytest.raises(KeyError, match="2"):
         thread_map(fail_at_two, range(1000), n_jobs=2)

@@ -27,7 +27,7 @@ PARALLEL = {
 """,
     "spawned pool": """
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        results = pool.map_async(work, range(8)).get(60)
+        results = pool.map_async(work, range(8)).get(240)
 """,
     "joblib loky": """
     results = joblib.Parallel(2, backend="loky")(joblib.delayed(work)(i) for i in range(8))
@@ -37,7 +37,7 @@ PARALLEL = {
 """,
     "forked pool": """
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        results = pool.map_async(work, range(8)).get(60)
+        results = pool.map_async(work, range(8)).get(240)
 """,
     "forked pool of a forked process": """
     def outer(queue):
@@ -51,7 +51,7 @@ PARALLEL = {
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     context.Process(target=middle, args=(queue,)).start()
-    results = queue.get(timeout=60)
+    results = queue.get(timeout=240)
 """,
 }
 
@@ -69,7 +69,7 @@ def run_script(run_python, shared_copy, tmp_path):
         script.write_text(code)
         env.setdefault("FASTMOTION_CACHE_DIR", shared_copy / "cache")
         runpy = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
-        return run_python(runpy, path=shared_copy, timeout=100, **env)
+        return run_python(runpy, path=shared_copy, **env)
 
     return run
 
@@ -116,7 +116,7 @@ def forked(seed):
 
 if __name__ == "__main__":
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        results, flags = zip(*pool.map_async(forked, range(4)).get(60))
+        results, flags = zip(*pool.map_async(forked, range(4)).get(240))
     print(same(results), any(flags))
 """
     assert run_script(code).split() == ["True", "False"]
