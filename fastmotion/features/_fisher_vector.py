@@ -21,6 +21,7 @@ from fastmotion.core.validation import (
     StrOptions,
     as_real_array,
     fit_context,
+    n_jobs_constraint,
     require_no_text,
 )
 from fastmotion.em.device_input import check_device_array
@@ -148,7 +149,7 @@ class FisherVector(TransformerMixin, BaseEstimator):
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, Device, None],
     }
 

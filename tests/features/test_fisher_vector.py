@@ -275,6 +275,7 @@ def spoiled(value):
         ({"parts": ("means", "means")}, BAGS, ValueError, "parts must be some of"),
         ({"parts": [["means"]]}, BAGS, ValueError, "parts must be some of"),
         ({"parts": ()}, BAGS, ValueError, "parts must be some of"),
+        ({"n_jobs": 0}, BAGS, ValueError, "The 'n_jobs' parameter of FisherVector"),
         ({"power": 0.0}, BAGS, ValueError, "power"),
         ({"normalization": "l1"}, BAGS, ValueError, "normalization"),
         ({"device": "tpu"}, BAGS, ValueError, "device must be"),
