@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 import sklearn
@@ -526,13 +524,6 @@ def test_a_fit_that_fails_leaves_what_there_was(rng, changed, labels):
         bank.set_params(**changed).fit(X, labels)
     assert vars(bank.set_params(**params)).keys() == before.keys()
     assert all(vars(bank)[name] is value for name, value in before.items())
-
-
-def test_pickle_gives_the_same_features(rng):
-    X = walks(rng)
-    bank = MotionKernelBank(pooling=POOLS, fixed=("velocity",)).fit(X)
-    copy = pickle.loads(pickle.dumps(bank))
-    np.testing.assert_array_equal(copy.transform(X), bank.transform(X))
 
 
 @pytest.mark.parametrize("learned", ["next", "class"])

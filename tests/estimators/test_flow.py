@@ -1,7 +1,5 @@
 """The estimators of dense flow as scikit-learn, joblib and their users handle them."""
 
-import inspect
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -9,7 +7,6 @@ import numba
 import numpy as np
 import pytest
 import sklearn
-from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -41,24 +38,6 @@ def clips(n_clips=3, n_frames=3, shape=(24, 32)):
 
 
 @each_estimator
-def test_clone_and_parameters(estimator):
-    original = estimator(n_warps=2, finest_scale=1, n_jobs=1)
-    copy = clone(original)
-    assert copy is not original and copy.get_params() == original.get_params()
-    assert set(copy.get_params()) == set(inspect.signature(estimator).parameters)
-    assert copy.set_params(n_warps=7) is copy
-    assert (copy.n_warps, original.n_warps) == (7, 2)
-    with pytest.raises(ValueError, match="n_wraps"):
-        copy.set_params(n_wraps=3)
-
-
-@each_estimator
-def test_repr_tells_what_differs_from_the_defaults(estimator):
-    assert repr(estimator()) == f"{estimator.__name__}()"
-    assert repr(estimator(n_warps=123)) == f"{estimator.__name__}(n_warps=123)"
-
-
-@each_estimator
 def test_parameters_are_stored_untouched(estimator):
     odd = {"n_levels": np.int64(2), "prefilter_sigma": np.float32(0.5), "n_jobs": np.int64(1)}
     made = estimator(**odd)
@@ -66,15 +45,6 @@ def test_parameters_are_stored_untouched(estimator):
     made.fit(X).transform(X)
     for name, value in odd.items():
         assert getattr(made, name) is value
-
-
-@each_estimator
-def test_pickle(estimator):
-    X = clips()
-    for original in (estimator(n_warps=2), estimator(n_warps=2).fit(X)):
-        copy = pickle.loads(pickle.dumps(original))
-        assert vars(copy) == vars(original)
-        np.testing.assert_array_equal(copy.transform(X), original.transform(X))
 
 
 @each_estimator

@@ -421,12 +421,6 @@ def test_under_joblib(view, backend):
         assert_equal_fits(model, expected)
 
 
-def test_html_and_text(view):
-    model = FundamentalMatrix(random_state=0)
-    assert "FundamentalMatrix" in model._repr_html_()
-    assert "FundamentalMatrix" in model.fit(view.matches)._repr_html_()
-
-
 def test_tags():
     tags = get_tags(FundamentalMatrix())
     assert not tags.input_tags.allow_nan and not tags.target_tags.required
@@ -452,13 +446,3 @@ def test_metadata_routing(view):
         pipeline = make_pipeline(FunctionTransformer(), FundamentalMatrix())
         with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match="quality"):
             pipeline.fit(view.matches, quality=view.quality)
-
-
-def test_columns_of_a_data_frame_keep_their_names(view):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(view.matches, columns=["x1", "y1", "x2", "y2"])
-    model = FundamentalMatrix(random_state=0).fit(frame)
-    assert list(model.feature_names_in_) == ["x1", "y1", "x2", "y2"]
-    np.testing.assert_array_equal(model.predict(frame), model.inlier_mask_)
-    with pytest.raises(ValueError, match="(?i)feature names"):
-        model.predict(frame[["x2", "y2", "x1", "y1"]])

@@ -80,10 +80,6 @@ def test_parameters_and_attributes_are_those_of_scikit_learn(X):
     assert public <= set(dir(ours))
 
 
-def test_repr_shows_what_is_not_default():
-    assert repr(GaussianMixture(3, tol=0.1)) == "GaussianMixture(n_components=3, tol=0.1)"
-
-
 def test_fit_returns_itself_and_forgets_what_was_before(X):
     mixture = GaussianMixture(4, covariance_type="full", random_state=0).fit(X)
     mixture.partial_fit(X[:50])

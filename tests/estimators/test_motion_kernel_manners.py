@@ -72,10 +72,6 @@ def test_all_parameters_are_kept_and_cloned(X):
         MotionKernel().set_params(taps=3)
 
 
-def test_repr_shows_what_is_not_default():
-    assert repr(MotionKernel(3, alpha=2.0)) == "MotionKernel(alpha=2.0, n_taps=3)"
-
-
 def test_fit_changes_no_parameter(X):
     prior, moments, axes = np.zeros(5), {0: 1.0}, ["sequence", "frame", "joint", "coord"]
     kernel = MotionKernel(prior=prior, moments=moments, axes=axes, alpha=1.0)
