@@ -34,7 +34,7 @@ def clips(n_clips=3, n_frames=3, shape=(24, 32)):
     return np.uint8(255 * np.clip(frames, 0, 1)).reshape(n_clips, n_frames, *shape)
 
 
-# Parameters, copies and pickles
+# Parameters
 
 
 @each_estimator
