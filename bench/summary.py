@@ -463,23 +463,23 @@ def goals_text(goals: Sequence[Goal]) -> str:
     return f"{summary}{goals_table(goals)}\n\n</details>"
 
 
-def machine_texts(records: Mapping[str, Record]) -> dict[str, str]:
-    """A letter for each machine, with its facts."""
-    machines: dict[str, str] = {}
+def setup_texts(records: Mapping[str, Record]) -> dict[str, str]:
+    """A letter for each setup, which is a machine and the versions that a group asks for."""
+    setups: dict[str, str] = {}
     for record in records.values():
         facts = "; ".join(
             f"{key} {value}" for key, value in record["machine"].items() if value != "not installed"
         )
-        machines.setdefault(facts, chr(ord("A") + len(machines)))
-    return {letter: facts for facts, letter in machines.items()}
+        setups.setdefault(facts, chr(ord("A") + len(setups)))
+    return {letter: facts for facts, letter in setups.items()}
 
 
 def overview(records: Mapping[str, Record]) -> str:
     """Where and when each group was measured."""
-    letters = {facts: letter for letter, facts in machine_texts(records).items()}
+    letters = {facts: letter for letter, facts in setup_texts(records).items()}
     rows = []
     for name, record in records.items():
-        [facts] = machine_texts({name: record}).values()
+        [facts] = setup_texts({name: record}).values()
         goals = goals_of(record)
         met = sum(goal.is_met for goal in goals)
         took = record.get("took_seconds")
@@ -492,8 +492,8 @@ def overview(records: Mapping[str, Record]) -> str:
                 f"{met} of {len(goals)}" if goals else "none in this record",
             ]
         )
-    table = markdown_table(["group", "machine", "date (UTC)", "took", "goals met"], rows)
-    lines = [f"- machine {letter}: {facts}" for letter, facts in machine_texts(records).items()]
+    table = markdown_table(["group", "setup", "date (UTC)", "took", "goals met"], rows)
+    lines = [f"- setup {letter}: {facts}" for letter, facts in setup_texts(records).items()]
     return "\n".join([table, "", *lines])
 
 
