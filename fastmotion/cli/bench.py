@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["add_parser", "run"]
 
@@ -33,6 +36,19 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Time, print each job's rows when they are there, and leave the figures."""
+    from contextlib import nullcontext
+
+    from fastmotion.io.files import replacing
+
+    # The file is opened before the work: a folder that is not there is told of at once.
+    with replacing(args.json) if args.json else nullcontext() as part:
+        machine, outcomes = _measure(args)
+        if part is not None:
+            _write(part, outcomes, machine)
+
+
+def _measure(args: argparse.Namespace) -> tuple[dict[str, str], list[Any]]:
+    """Return what the figures depend on and the figures, and print them."""
     from fastmotion.benchmark import FAMILIES, compare, outcome_table
     from fastmotion.core.device import thread_limit
     from fastmotion.core.info import get_versions
@@ -48,16 +64,12 @@ def run(args: argparse.Namespace) -> None:
     for outcomes in compare(args.family or FAMILIES, n_jobs=n_jobs):
         found += outcomes
         print("\n".join(outcome_table(outcomes).splitlines()[2:]), flush=True)
-    if args.json:
-        _write(args.json, found, {**versions, "n_jobs": str(n_jobs)})
+    return {**versions, "n_jobs": str(n_jobs)}, found
 
 
-def _write(path: str, outcomes: list[Any], machine: dict[str, str]) -> None:
+def _write(part: Path, outcomes: list[Any], machine: dict[str, str]) -> None:
     import json
     from dataclasses import asdict
 
-    from fastmotion.io.files import replacing
-
     record = {"machine": machine, "outcomes": [asdict(outcome) for outcome in outcomes]}
-    with replacing(path) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    part.write_text(json.dumps(record, indent=1) + "\n", "utf-8")

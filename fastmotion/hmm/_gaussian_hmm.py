@@ -19,7 +19,12 @@ from sklearn.utils.validation import check_is_fitted
 from fastmotion.core.device import CPU, Device, is_cuda_array, resolve_device
 from fastmotion.core.interop import like
 from fastmotion.core.memory import memory_of
-from fastmotion.core.validation import Interval, StrOptions, fit_context
+from fastmotion.core.validation import (
+    Interval,
+    StrOptions,
+    fit_context,
+    n_jobs_constraint,
+)
 from fastmotion.em.driver import EMRun, best_of
 from fastmotion.em.fitted import unchanged_by_errors
 from fastmotion.em.gaussians import (
@@ -212,7 +217,7 @@ class GaussianHMM(CallbackSupportMixin, DensityMixin, BaseEstimator):
         "params": [str],
         "init_params": [str],
         "implementation": [StrOptions({"log", "scaling"})],
-        "n_jobs": [Integral, None],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, Device, None],
     }
 

@@ -23,6 +23,7 @@ from fastmotion.core.validation import (
     StrOptions,
     as_real_array,
     fit_context,
+    n_jobs_constraint,
     require_no_text,
 )
 from fastmotion.em.device_input import check_device_features, host_weights
@@ -222,7 +223,7 @@ class GaussianMixture(CallbackSupportMixin, DensityMixin, BaseEstimator):
         "max_components": [Interval(Integral, 1, None, closed="left")],
         "criterion": [StrOptions(set(CRITERIA))],
         "learning_decay": [Interval(Real, 0.5, 1.0, closed="right")],
-        "n_jobs": [Integral, None],
+        "n_jobs": n_jobs_constraint(),
         "device": [str, Device, None],
     }
 

@@ -18,6 +18,7 @@ from fastmotion.core.validation import (
     Interval,
     StrOptions,
     as_real_array,
+    n_jobs_constraint,
     require_no_text,
     validate_parameter_constraints,
 )
@@ -47,7 +48,7 @@ _CONSTRAINTS: dict[str, Any] = {
     "max_iter": [Interval(Integral, 0, None, closed="left")],
     "n_starts": [Interval(Integral, 1, None, closed="left")],
     "random_state": ["random_state"],
-    "n_jobs": [Integral, None],
+    "n_jobs": n_jobs_constraint(),
 }
 
 

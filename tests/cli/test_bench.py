@@ -58,10 +58,18 @@ def _checked(calls, check):
 
 
 @pytest.mark.parametrize("wrong", [1.0, np.nan])
-def test_wrong_result_is_not_timed(monkeypatch, wrong):
-    stand_in(monkeypatch, {"fastmotion": constant(0.0), "other": constant(wrong)})
-    with pytest.raises(RuntimeError, match="nothing by other is not timed"):
+def test_wrong_result_of_ours_is_an_error(monkeypatch, wrong):
+    stand_in(monkeypatch, {"fastmotion": constant(wrong), "other": constant(0.0)})
+    with pytest.raises(RuntimeError, match="nothing by fastmotion does not count"):
         list(compare(["flow"], n_jobs=1, rounds=1))
+
+
+@pytest.mark.parametrize("wrong", [1.0, np.nan])
+def test_wrong_result_of_others_is_left_out(monkeypatch, caplog, wrong):
+    stand_in(monkeypatch, {"fastmotion": constant(0.0), "other": constant(wrong)})
+    [[outcome]] = compare(["flow"], n_jobs=1, rounds=1)
+    assert outcome.method == "fastmotion"
+    assert "nothing by other does not count" in caplog.text
 
 
 def test_missing_library_is_left_out(monkeypatch):
@@ -103,3 +111,9 @@ def test_command_prints_the_table_and_leaves_the_figures(monkeypatch, capsys, tm
 def test_command_refuses_unknown_families(capsys):
     assert main(["bench", "--family", "flaw"]) == 2
     assert "got ['flaw']" in capsys.readouterr().err
+
+
+def test_missing_folder_is_told_before_the_work(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(benchmark, "compare", None)
+    assert main(["bench", "--json", str(tmp_path / "none" / "bench.json")]) == 2
+    assert "does not exist" in capsys.readouterr().err
