@@ -37,7 +37,9 @@ def run_python():
     """Return a function that runs Python code in a fresh process and returns what it printed."""
 
     def run(code, *, path=ROOT, timeout=300, **env):
-        environment = {**os.environ, "PYTHONPATH": str(path)}
+        # A process of a worker of pytest-xdist is no worker itself.
+        own = {key: value for key, value in os.environ.items() if "PYTEST_XDIST" not in key}
+        environment = {**own, "PYTHONPATH": str(path)}
         for name, value in env.items():
             if value is None:
                 environment.pop(name, None)
