@@ -47,6 +47,7 @@ __all__ = [
     "check_image_pair",
     "common_span",
     "common_white",
+    "extremes",
     "fit_context",
     "import_optional",
     "n_jobs_constraint",
@@ -98,6 +99,20 @@ def n_jobs_constraint() -> list[Any]:
         between(Integral, 1, None, closed="left"),
         None,
     ]
+
+
+def extremes(array: NDArray) -> tuple[Any, Any]:
+    """Return the smallest and the largest number that is not NaN; NaN if all are.
+
+    Parameters
+    ----------
+    array : ndarray, not empty
+    """
+    low, high = array.min(), array.max()
+    if not np.isnan(low):
+        return low, high
+    # These take many times as long.
+    return np.fmin.reduce(array, axis=None), np.fmax.reduce(array, axis=None)
 
 
 def import_optional(module: str, extra: str, purpose: str) -> ModuleType:

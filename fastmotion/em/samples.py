@@ -15,6 +15,7 @@ from fastmotion.core.device import CPU, is_cuda_array
 from fastmotion.core.interop import summarise
 from fastmotion.core.memory import memory_of
 from fastmotion.core.parallel import thread_map
+from fastmotion.core.validation import extremes
 from fastmotion.em.gaussians import GaussianMoments, Gaussians
 from fastmotion.em.kernels import kernels_for
 from fastmotion.em.missing import MissingPasses, feature_moments, has_missing, pattern_order
@@ -348,4 +349,4 @@ def _extremes(X: Any) -> tuple[float, float]:
     if is_cuda_array(X):
         found = summarise(X)
         return found.smallest, found.largest
-    return np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
+    return extremes(X)

@@ -28,6 +28,7 @@ from fastmotion.core.validation import (
     Interval,
     StrOptions,
     as_real_array,
+    extremes,
     n_jobs_constraint,
     require_real,
     validate_parameter_constraints,
@@ -491,7 +492,8 @@ def _require_in_range(flow: Any) -> None:
         low, high = found.smallest, found.largest
         largest = math.inf if found.n_infinite else max(-low, high)
     else:
-        largest = float(max(-np.fmin.reduce(flow, axis=None), np.fmax.reduce(flow, axis=None)))
+        low, high = extremes(flow)
+        largest = float(max(-low, high))
     if largest > _MOST_PIXELS:
         raise ValueError(
             f"X must be finite, and no flow longer than {_MOST_PIXELS:g} pixels per frame, got "

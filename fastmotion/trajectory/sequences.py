@@ -13,7 +13,7 @@ from fastmotion.core.compile import as_kernel_input
 from fastmotion.core.device import CPU, Device, is_cuda_array, resolve_device
 from fastmotion.core.interop import as_device_array, like, summarise
 from fastmotion.core.memory import memory_at, memory_of
-from fastmotion.core.validation import as_real_array, import_optional, require_real
+from fastmotion.core.validation import as_real_array, extremes, import_optional, require_real
 from fastmotion.trajectory import on_device
 
 __all__ = [
@@ -604,7 +604,7 @@ def check_confidence(
         summary = summarise(values)
         low, high = summary.smallest, summary.largest
     else:
-        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+        low, high = extremes(values)
     if low < 0 or high > 1:
         raise ValueError(
             f"confidence must lie in [0, 1], got values from {low} to {high}; scale it, for "
