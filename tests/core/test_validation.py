@@ -9,6 +9,7 @@ from fastmotion.core.validation import (
     check_flow,
     check_image,
     check_image_pair,
+    extremes,
     import_optional,
 )
 
@@ -306,3 +307,16 @@ def test_scikit_learn_helpers_are_passed_on():
     assert all(hasattr(fv, name) for name in fv.__all__)
     with pytest.raises(AttributeError, match="no attribute 'other'"):
         _ = fv.other
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0, -2.0, 5.0], (-2.0, 5.0)),
+        ([np.nan, -2.0, np.nan, 5.0], (-2.0, 5.0)),
+        ([-np.inf, 1.0, np.nan], (-np.inf, 1.0)),
+        ([np.nan, np.nan], (np.nan, np.nan)),
+    ],
+)
+def test_extremes_are_of_what_is_not_nan(values, expected):
+    np.testing.assert_array_equal(extremes(np.array(values)), expected)
