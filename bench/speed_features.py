@@ -33,7 +33,8 @@ ROUNDS, BUDGET = choose((9, 10.0), (2, 0.5))
 
 MOST_SHARE_OF_FLOW = 0.5
 LEAST_HISTOGRAM_RATIO = 10.0
-LEAST_FISHER_RATIO = 4.0
+# To be ahead.
+LEAST_FISHER_RATIO = 1.0
 
 Seconds = Mapping[str, float]
 Case = Histograms | Fisher
