@@ -31,9 +31,6 @@ __all__ = [
 SCALING, LOG = "hmmlearn, scaling", "hmmlearn, log"
 HMMLEARN = {SCALING: "scaling", LOG: "log"}
 
-# It calls a difference by rounding "not converging".
-logging.getLogger("hmmlearn").setLevel(logging.ERROR)
-
 
 @dataclass(frozen=True)
 class Parameters:
@@ -72,6 +69,8 @@ def build(name: str, start: Parameters, covariance_type: str = "diag", n_iter: i
     estimator: Callable[..., Any] = GaussianHMM
     options: dict[str, Any] = {}
     if name in HMMLEARN:
+        # It calls a difference by rounding "not converging".
+        logging.getLogger("hmmlearn").setLevel(logging.ERROR)
         estimator = importlib.import_module("hmmlearn.hmm").GaussianHMM
         options = {"implementation": HMMLEARN[name]}
     model = estimator(

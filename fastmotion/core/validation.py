@@ -53,10 +53,12 @@ __all__ = [
     "n_jobs_constraint",
     "require_clip_shape",
     "require_finite_range",
+    "require_flow_clips_shape",
     "require_flow_shape",
     "require_image_shape",
     "require_no_text",
     "require_real",
+    "takes_clips",
     "validate_parameter_constraints",
 ]
 
@@ -300,6 +302,28 @@ def require_flow_shape(
     ):
         size = "height, width" if wanted is None else f"{wanted[0]}, {wanted[1]}"
         raise ValueError(f"{name} must have shape ({size}, 2), got {shape}")
+
+
+def require_flow_clips_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise a ValueError unless a shape is that of the flow of a batch of clips."""
+    if len(shape) != 5 or shape[4] != 2 or 0 in shape:
+        raise ValueError(
+            f"{name} must have shape (n_clips, n_pairs, height, width, 2) and hold a vector at "
+            f"least (at least one clip, pair and pixel), got {shape}; for the flow of one clip "
+            "pass flow[numpy.newaxis]"
+        )
+
+
+def takes_clips(tags: Any) -> Any:
+    """Tell by scikit-learn's tags of a transformer of clips, or of their flow, that learns nothing.
+
+    Returns the tags.
+    """
+    tags.requires_fit = False
+    tags.input_tags.two_d_array = False
+    tags.input_tags.three_d_array = False
+    tags.transformer_tags.preserves_dtype = []
+    return tags
 
 
 def require_finite_range(low: float, high: float, dtype: np.dtype, name: str) -> None:

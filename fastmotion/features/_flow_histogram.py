@@ -30,7 +30,9 @@ from fastmotion.core.validation import (
     as_real_array,
     extremes,
     n_jobs_constraint,
+    require_flow_clips_shape,
     require_real,
+    takes_clips,
     validate_parameter_constraints,
 )
 from fastmotion.features.kernels import kernels_for
@@ -442,12 +444,8 @@ class FlowHistogram(ArrayOutput, TransformerMixin, BaseEstimator):
         ]
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = False
+        tags = takes_clips(super().__sklearn_tags__())
         tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []
         return tags
 
 
@@ -471,14 +469,7 @@ def _read_flow(X: ArrayLike, device: Device) -> Any:
     else:
         array = as_device_array(X, device)
         require_real(array, "X")
-    shape = tuple(array.shape)
-    if len(shape) != 5 or shape[4] != 2:
-        raise ValueError(
-            f"X must have shape (n_clips, n_pairs, height, width, 2), got {shape}; "
-            "for the flow of one clip pass flow[numpy.newaxis]"
-        )
-    if 0 in shape:
-        raise ValueError(f"X must hold at least one clip, pair and pixel, got shape {shape}")
+    require_flow_clips_shape(tuple(array.shape), "X")
     if is_cuda_array(array):
         return as_device_array(array, device, np.float32)
     with np.errstate(over="ignore"):  # becomes infinite, which is reported later

@@ -19,6 +19,7 @@ from fastmotion.core.validation import (
     Interval,
     Options,
     n_jobs_constraint,
+    takes_clips,
     validate_parameter_constraints,
 )
 from fastmotion.flow.frames import (
@@ -257,9 +258,4 @@ class DenseFlow(ArrayOutput, TransformerMixin, BaseEstimator, metaclass=ABCMeta)
         )
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = False
-        tags.transformer_tags.preserves_dtype = []
-        return tags
+        return takes_clips(super().__sklearn_tags__())

@@ -21,6 +21,8 @@ from fastmotion.core.validation import (
     Interval,
     as_real_array,
     n_jobs_constraint,
+    require_flow_clips_shape,
+    takes_clips,
 )
 from fastmotion.epipolar import DegenerateMatchesWarning, Homography
 
@@ -441,12 +443,8 @@ class CameraCompensation(ArrayOutput, TransformerMixin, BaseEstimator):
         return matrices, shares
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = False
+        tags = takes_clips(super().__sklearn_tags__())
         tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []
         return tags
 
 
@@ -465,11 +463,7 @@ def _warn_of_unknown(found: CompensatedFlow, stacklevel: int) -> None:
 def _shape_of_clips(X: Any) -> tuple[int, ...]:
     """Return the shape of the flow of clips, or raise a ValueError if it is none."""
     shape = tuple((X if is_cuda_array(X) else as_real_array(X, "X")).shape)
-    if len(shape) != 5 or shape[4] != 2 or 0 in shape:
-        raise ValueError(
-            f"X must have shape (n_clips, n_pairs, height, width, 2) and hold a vector at least, "
-            f"got {shape}; pass flow, as estimators of flow return it"
-        )
+    require_flow_clips_shape(shape, "X")
     return shape
 
 
